@@ -1,0 +1,45 @@
+"""Triton Python backend: an encoder in ONNX Runtime, for servers without its native backend.
+
+Serves either tower: the tensor names come from the graph. The dynamic batcher only puts requests
+of one shape together, so a batch is one concatenation, one run and one split.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    """One instance: one ONNX Runtime session."""
+
+    def initialize(self, args):
+        """Open the graph in this folder on the GPU if this ONNX Runtime has one."""
+        parameters = json.loads(args["model_config"])["parameters"]
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = int(parameters["intra_op_threads"]["string_value"])
+        # Idle threads that spin take the cores that preprocessing needs.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
+        providers = [name for name in wanted if name in ort.get_available_providers()]
+        folder = Path(args["model_repository"]) / args["model_version"]
+        self.session = ort.InferenceSession(folder / "model.onnx", options, providers=providers)
+        self.input = self.session.get_inputs()[0].name
+        self.output = self.session.get_outputs()[0].name
+
+    def execute(self, requests):
+        """Answer each request with EMBEDDING [batch, dim], float32."""
+        inputs = [
+            pb_utils.get_input_tensor_by_name(request, self.input).as_numpy()
+            for request in requests
+        ]
+        batch = inputs[0] if len(inputs) == 1 else np.concatenate(inputs)
+        (embeddings,) = self.session.run([self.output], {self.input: batch})
+        ends = np.cumsum([len(rows) for rows in inputs])[:-1]
+        return [
+            pb_utils.InferenceResponse([pb_utils.Tensor(self.output, rows)])
+            for rows in np.split(embeddings, ends)
+        ]

@@ -1,0 +1,82 @@
+"""Text -> TOKEN_IDS, the same ids as the checkpoint's own tokenizer.
+
+Named cleaning rules run first, `tokenizer.json` after them. The rules and their order are data of
+the bundle; what each does is open_clip's `basic_clean` and `canonicalize_text`, the latter after
+big_vision's `prompt_engineering.py`.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import string
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ftfy
+import numpy as np
+from tokenizers import Tokenizer
+
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+RULES: dict[str, Callable[[str], str]] = {
+    "fix_encoding": ftfy.fix_text,
+    # Twice, because captions scraped from the web are often escaped twice.
+    "unescape_html": lambda text: html.unescape(html.unescape(text)),
+    # An underscore separates words; the rest of ASCII punctuation just goes.
+    "remove_punctuation": lambda text: text.replace("_", " ").translate(_PUNCTUATION),
+    "lowercase": str.lower,
+    "collapse_whitespace": lambda text: " ".join(text.split()),
+}
+
+
+def clean(text: str, rules: Sequence[str]) -> str:
+    """Apply `rules`, names from `RULES`, in order."""
+    for rule in rules:
+        text = RULES[rule](text)
+    return text
+
+
+@dataclass(frozen=True)
+class TextTransform:
+    """A tokenizer, its cleaning rules, and how ids are padded."""
+
+    tokenizer: Tokenizer
+    cleaning: tuple[str, ...]
+    pad_id: int
+    lengths: tuple[int, ...]
+    """Lengths to pad to, ascending; the last is the context length. One length means a tower that
+    attends to its padding; several mean a causal tower, for which a short text costs less."""
+
+    @classmethod
+    def from_parameters(cls, parameters: Mapping[str, Any], tokenizer: Path) -> TextTransform:
+        """Read the `parameters` of a parsed `config.pbtxt` and the tokenizer file beside it."""
+
+        def value(key: str) -> Any:
+            return json.loads(parameters[key]["string_value"])
+
+        return cls(
+            tokenizer=Tokenizer.from_file(str(tokenizer)),
+            cleaning=tuple(value("cleaning")),
+            pad_id=int(value("pad_id")),
+            lengths=tuple(value("lengths")),
+        )
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each text with its special tokens, truncated to the context length, unpadded."""
+        cleaned = [clean(text, self.cleaning) for text in texts]
+        return [encoding.ids for encoding in self.tokenizer.encode_batch(cleaned)]
+
+    def pad(self, ids: Sequence[Sequence[int]]) -> np.ndarray[Any, np.dtype[np.int32]]:
+        """TOKEN_IDS of texts that travel together: int32, shape [texts, length].
+
+        The length is the shortest of `lengths` that holds the longest text.
+        """
+        longest = max(len(row) for row in ids)
+        length = next(length for length in self.lengths if length >= longest)
+        padded = np.full((len(ids), length), self.pad_id, dtype=np.int32)
+        for row, values in zip(padded, ids, strict=True):
+            row[: len(values)] = values
+        return padded
