@@ -1,0 +1,239 @@
+"""Items on their way through requests: packed, sent, and isolated where one of them is bad.
+
+All of it is plain state without any waiting, so that the two clients share it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from tritonclip.errors import (
+    ImageError,
+    InvalidArgument,
+    InvalidInput,
+    ServerError,
+    TextError,
+)
+from tritonclip.images import encode_image, image_name, image_weight, snapshot
+from tritonclip.info import IMAGE_SUFFIX, TEXT_SUFFIX, ModelInfo
+from tritonclip.texts import encode_text, text_name
+from tritonclip.types import FloatArray, OnError
+from tritonclip.wire import InferRequest
+
+# Requests stay well below the 64 MiB that Triton's HTTP endpoint takes by default
+# (--http-max-input-size), and a window of them below half a gigabyte.
+MAX_REQUEST_BYTES = 32 * 2**20
+
+
+@dataclass(frozen=True)
+class Modality:
+    """What tells images from texts between a caller's item and the wire."""
+
+    suffix: str
+    """Of the Triton model's name."""
+    tensor: str
+    error: type[InvalidInput]
+    name: Callable[[object], str | None]
+    hold: Callable[[object], object]
+    """Makes an item safe to keep until it is sent."""
+    weigh: Callable[[object], int]
+    """About how many bytes it takes in a request."""
+    is_slow: Callable[[object], bool]
+    """Whether encoding an item reads a file or compresses pixels."""
+    encode: Callable[[object, int, ModelInfo], bytes]
+
+
+IMAGES = Modality(
+    suffix=IMAGE_SUFFIX,
+    tensor="IMAGE",
+    error=ImageError,
+    name=image_name,
+    hold=snapshot,
+    weigh=image_weight,
+    is_slow=lambda image: not isinstance(image, bytes),
+    encode=lambda image, index, info: encode_image(image, index, info.max_image_bytes),
+)
+TEXTS = Modality(
+    suffix=TEXT_SUFFIX,
+    tensor="TEXT",
+    error=TextError,
+    name=text_name,
+    hold=lambda text: text,
+    weigh=lambda text: len(text) if isinstance(text, str) else 0,
+    is_slow=lambda _text: False,
+    encode=lambda text, index, _info: encode_text(text, index),
+)
+
+
+class Batch:
+    """Up to one request's worth of items, and what became of each.
+
+    Drive it with `encode()`, then send `request()` until that is None, telling `accept` or `reject`
+    the answer.
+    """
+
+    def __init__(
+        self,
+        modality: Modality,
+        info: ModelInfo,
+        sources: list[object],
+        *,
+        start: int = 0,
+        strict: bool = False,
+    ) -> None:
+        """Take some of a caller's items.
+
+        Args:
+            modality: what the items are.
+            info: of the model that embeds them.
+            sources: the items.
+            start: position of the first in the caller's input.
+            strict: whether the first bad item raises, rather than each being noted in `errors`.
+        """
+        self._modality = modality
+        self._info = info
+        self._sources = sources
+        self._start = start
+        self._strict = strict
+        self._waiting: dict[int, bytes] = {}
+        self.rows: FloatArray = np.full((len(sources), info.dim), np.nan, dtype=np.float32)
+        """Unit vectors [items, dim]; NaN where an item is bad, or not embedded yet."""
+        self.errors: list[InvalidInput] = []
+
+    @property
+    def is_slow_to_encode(self) -> bool:
+        """Whether `encode` would hold up an event loop."""
+        return any(map(self._modality.is_slow, self._sources))
+
+    def encode(self) -> None:
+        """Turn the items into what goes over the wire."""
+        for offset, source in enumerate(self._sources):
+            try:
+                encoded = self._modality.encode(source, self._start + offset, self._info)
+            except InvalidInput as error:
+                self.errors.append(error)
+                if self._strict:
+                    return  # the server may yet find an earlier one; a later one does not matter
+            else:
+                self._waiting[offset] = encoded
+
+    def request(self) -> InferRequest | None:
+        """The request to send next; None when nothing is left to send.
+
+        Raises:
+            InvalidInput: nothing is left, this batch is strict, and its first bad item is this.
+        """
+        if not self._waiting:
+            if self._strict and self.errors:
+                raise self.errors[0]
+            return None
+        return InferRequest(self._model, self._modality.tensor, list(self._waiting.values()))
+
+    def accept(self, vectors: FloatArray) -> None:
+        """Take the answer to `request()`."""
+        if vectors.shape != (len(self._waiting), self._info.dim):
+            raise ServerError(
+                f"model {self._model!r} answered with an embedding of shape {list(vectors.shape)}, "
+                f"not {[len(self._waiting), self._info.dim]}"
+            )
+        self.rows[list(self._waiting)] = vectors
+        self._waiting.clear()
+
+    def reject(self, refusal: InvalidInput) -> None:
+        """Take a refusal of `request()`: leave out the items it names, so the others can go again.
+
+        Raises:
+            InvalidInput: the first bad item, if this batch is strict; or the server named none.
+        """
+        sent = list(self._waiting)
+        named = {
+            sent[position]: reason
+            for position, reason in bad_items(refusal.reason, self._modality.error.noun)
+            if position < len(sent)
+        }
+        if not named:
+            raise InvalidInput(f"the server refused a request: {refusal.reason}") from refusal
+        for offset, reason in named.items():
+            del self._waiting[offset]
+            name = self._modality.name(self._sources[offset])
+            error = self._modality.error(reason, self._start + offset, name)
+            error.__cause__ = refusal
+            if self._strict:
+                raise error
+            self.errors.append(error)
+
+    @property
+    def _model(self) -> str:
+        return self._info.name + self._modality.suffix
+
+    def report(self, on_error: OnError) -> None:
+        """Tell of the bad items in order."""
+        for error in sorted(self.errors, key=lambda error: error.index or 0):
+            on_error(error)
+
+
+def bad_items(message: str, noun: str) -> list[tuple[int, str]]:
+    """Positions and reasons in a server's refusal: `image 3: not an image`, one a line.
+
+    Triton puts text of its own before the message, e.g. `in ensemble 'x', `.
+    """
+    found = re.finditer(rf"\b{noun} (\d+): ([^\n]*)", message)
+    return sorted({int(match[1]): match[2].strip() for match in found}.items())
+
+
+class Packer:
+    """Cuts a stream of items into batches, by count and by weight, without looking ahead."""
+
+    def __init__(self, modality: Modality, info: ModelInfo, size: int, *, strict: bool) -> None:
+        """Make batches of up to `size` items; the rest is as for `Batch`."""
+        self._modality = modality
+        self._info = info
+        self._size = size
+        self._strict = strict
+        self._start = 0
+        self._weight = 0
+        self._sources: list[object] = []
+
+    def add(self, source: object) -> Batch | None:
+        """Take the next item; give back a batch when one is full."""
+        weight = self._modality.weigh(source)
+        full = None
+        if self._sources and self._weight + weight > MAX_REQUEST_BYTES:
+            full = self.flush()
+        self._sources.append(self._modality.hold(source))
+        self._weight += weight
+        # With a size of one nothing was waiting above, so there is never a second full batch.
+        return full or (self.flush() if len(self._sources) >= self._size else None)
+
+    def pack(self, sources: Iterable[object]) -> Iterator[Batch]:
+        """Take all of `sources`, one when it is needed."""
+        for source in sources:
+            if batch := self.add(source):
+                yield batch
+        if batch := self.flush():
+            yield batch
+
+    def flush(self) -> Batch | None:
+        """The items still waiting, if there are any."""
+        if not self._sources:
+            return None
+        sources, start = self._sources, self._start
+        self._sources, self._start, self._weight = [], start + len(sources), 0
+        return Batch(self._modality, self._info, sources, start=start, strict=self._strict)
+
+
+def one_or_many(inputs: object, single: bool) -> Iterable[object]:
+    """The caller's input as an iterable.
+
+    Raises:
+        InvalidArgument: it is neither an item nor an iterable.
+    """
+    if single:
+        return [inputs]
+    if not isinstance(inputs, Iterable):
+        raise InvalidArgument(f"expected items to embed, got {inputs!r} ({type(inputs).__name__})")
+    return inputs

@@ -1,0 +1,94 @@
+"""Carrying gRPC calls, blocking and asynchronously."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TypeVar
+
+import grpc
+from tritonclient.grpc import service_pb2_grpc
+
+from tritonclip.cancellation import Cancellation
+from tritonclip.endpoint import Endpoint
+from tritonclip.errors import ClientClosed
+from tritonclip.grpc_wire import CHANNEL_OPTIONS, GrpcWire
+from tritonclip.wire import Call
+
+T = TypeVar("T")
+
+
+class GrpcTransport:
+    """Blocking; any number of threads may send at once over the one connection."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        """Prepare a connection; it is made when first needed."""
+        self.wire = GrpcWire(endpoint)
+        if endpoint.tls:
+            credentials = grpc.ssl_channel_credentials()
+            self._channel = grpc.secure_channel(endpoint.authority, credentials, CHANNEL_OPTIONS)
+        else:
+            self._channel = grpc.insecure_channel(endpoint.authority, CHANNEL_OPTIONS)
+        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+
+    def send(self, call: Call[T], timeout: float, cancellation: Cancellation) -> T:
+        """The answer to `call`, within `timeout` seconds.
+
+        Raises:
+            TritonClipError: whatever went wrong.
+        """
+        try:
+            future = getattr(self._stub, call.target).future(call.payload, timeout=timeout)
+        except ValueError as error:  # "Cannot invoke RPC on closed channel!"
+            raise ClientClosed("the client is closed") from error
+        try:
+            with cancellation.stopping(future.cancel):
+                return call.read(future.result())
+        except (grpc.RpcError, grpc.FutureCancelledError) as error:
+            if cancellation.cancelled or isinstance(error, grpc.FutureCancelledError):
+                raise ClientClosed("the request was cancelled") from error
+            raise self.wire.failure(error, timeout) from error
+        finally:
+            future.cancel()  # for Ctrl-C in the wait above; a finished call does not mind
+
+    def close(self) -> None:
+        """Cancel what is in flight and disconnect."""
+        self._channel.close()
+
+
+class AsyncGrpcTransport:
+    """Asynchronous; belongs to the event loop in which it was made."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        """Prepare a connection; it is made when first needed."""
+        self.wire = GrpcWire(endpoint)
+        if endpoint.tls:
+            credentials = grpc.ssl_channel_credentials()
+            channel = grpc.aio.secure_channel(endpoint.authority, credentials, CHANNEL_OPTIONS)
+        else:
+            channel = grpc.aio.insecure_channel(endpoint.authority, CHANNEL_OPTIONS)
+        self._channel = channel
+        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        self._closed = False
+
+    async def send(self, call: Call[T], timeout: float) -> T:
+        """The answer to `call`, within `timeout` seconds.
+
+        Raises:
+            TritonClipError: whatever went wrong.
+        """
+        if self._closed:
+            raise ClientClosed("the client is closed")
+        try:
+            return call.read(await getattr(self._stub, call.target)(call.payload, timeout=timeout))
+        except (grpc.RpcError, asyncio.CancelledError, grpc.aio.UsageError) as error:
+            # Closing the channel cancels its calls, which looks as if the waiting task had been.
+            if self._closed:
+                raise ClientClosed("the client was closed during the request") from error
+            if isinstance(error, grpc.RpcError):
+                raise self.wire.failure(error, timeout) from error
+            raise
+
+    async def close(self) -> None:
+        """Cancel what is in flight and disconnect."""
+        self._closed = True
+        await self._channel.close()

@@ -1,0 +1,68 @@
+"""A bounded window of work in flight, with its results in order: blocking, and asynchronous."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Generator, Iterable
+from concurrent.futures import Executor, Future
+from typing import Any, TypeVar
+
+from tritonclip.cancellation import Cancellation
+from tritonclip.errors import ClientClosed
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def in_order(
+    jobs: Iterable[T],
+    work: Callable[[T, Cancellation], R],
+    pool: Executor,
+    size: int,
+    closing: Cancellation,
+) -> Generator[R, None, None]:
+    """Results of `work` in the order of `jobs`, which are read no more than `size` ahead.
+
+    Ending it in any way, an exception or Ctrl-C included, stops what is in flight; so does
+    `closing`.
+    """
+    cancellation = Cancellation()
+    pending: deque[Future[R]] = deque()
+    with closing.stopping(cancellation.cancel):
+        try:
+            for job in jobs:
+                try:
+                    pending.append(pool.submit(work, job, cancellation))
+                except RuntimeError as error:
+                    if closing.cancelled:  # and the pool with it
+                        raise ClientClosed("the client was closed during the call") from error
+                    raise
+                if len(pending) == size:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            cancellation.cancel()
+            for future in pending:
+                future.cancel()
+
+
+async def in_order_async(
+    jobs: AsyncIterable[T],
+    work: Callable[[T], Coroutine[Any, Any, R]],
+    size: int,
+) -> AsyncGenerator[R, None]:
+    """`in_order` for coroutines."""
+    pending: deque[asyncio.Task[R]] = deque()
+    try:
+        async for job in jobs:
+            pending.append(asyncio.create_task(work(job)))
+            if len(pending) == size:
+                yield await pending.popleft()
+        while pending:
+            yield await pending.popleft()
+    finally:
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
