@@ -1,0 +1,1 @@
+"""The toolchain: checkpoint -> bundle -> repository -> verified server."""

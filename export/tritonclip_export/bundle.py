@@ -1,0 +1,218 @@
+"""The bundle: the folder that `export` writes and everything after it reads.
+
+`bundle.json` is parsed once, here, into these models; a file that does not fit them is refused with
+the field that is wrong. Files are named relative to the bundle and carry their SHA-256, so that a
+later step can tell whether anything changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tritonclip_export.errors import BundleError
+
+FILENAME = "bundle.json"
+
+Tower = Literal["image", "text"]
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+CleaningRule = Literal[
+    "fix_encoding", "unescape_html", "remove_punctuation", "lowercase", "collapse_whitespace"
+]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(_Record):
+    """Where the weights came from."""
+
+    library: str
+    library_version: str
+    reference: str
+    """What the user typed: `ViT-B-32:laion2b_s34b_b79k`, `hf-hub:org/name`, a folder."""
+    architecture: str
+    weights: str
+    """A pretrained tag, a file, `default` (all that a hub model or a folder has), or `random`."""
+    random_seed: int | None = None
+    weights_sha256: str
+    """Over names, shapes and values of every tensor: independent of the file format."""
+
+
+class ImageSpec(_Record):
+    """How an image becomes PIXELS, and PIXELS a normalised tensor."""
+
+    height: Annotated[int, Field(gt=0)]
+    width: Annotated[int, Field(gt=0)]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: Literal["bicubic", "bilinear"]
+    resize_mode: Literal["shortest", "longest", "squash"]
+    fill: Annotated[int, Field(ge=0, le=255)]
+    """Padding colour of `longest`, all channels alike."""
+
+
+class TextSpec(_Record):
+    """How a string becomes TOKEN_IDS."""
+
+    context_length: Annotated[int, Field(gt=1)]
+    tokenizer: str
+    tokenizer_sha256: str
+    cleaning: tuple[CleaningRule, ...]
+    pad_id: Annotated[int, Field(ge=0)]
+    dynamic_length: bool
+    """True where the tower gives the same embedding at any padded length (causal, pooled at the
+    end of the text): ids are then padded to the next bucket instead of the context length."""
+
+
+class Similarity(_Record):
+    """How cosine becomes a probability: softmax over labels, or sigmoid per label (SigLIP)."""
+
+    kind: Literal["softmax", "sigmoid"]
+    logit_scale: Annotated[float, Field(gt=0)]
+    logit_bias: float = 0.0
+
+
+class Artifact(_Record):
+    """One encoder in one format and precision."""
+
+    tower: Tower
+    format: Literal["onnx", "tensorrt"]
+    precision: Precision
+    file: str
+    external_data: str | None = None
+    """The weights beside a graph that passes protobuf's 2 GB."""
+    sha256: str
+    """Over the file and its external data."""
+    max_batch: Annotated[int, Field(gt=0)]
+    opset: int | None = None
+    built_with: dict[str, str]
+    compute_capability: str | None = None
+
+
+class Parity(_Record):
+    """Agreement of one stage with the one before it; see `tritonclip_export.parity`."""
+
+    stage: str
+    samples: int
+    max_abs_error: float
+    mean_abs_error: float
+    min_cosine: float | None = None
+    relative_to_spread: float | None = None
+    retrieval_agreement: float | None = None
+    passed: bool
+    tolerance: str
+
+
+class BundleInfo(_Record):
+    """The content of `bundle.json`."""
+
+    format_version: Literal[1] = 1
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    exporter_version: str
+    source: Source
+    dim: Annotated[int, Field(gt=0)]
+    image: ImageSpec
+    text: TextSpec
+    similarity: Similarity
+    artifacts: tuple[Artifact, ...]
+    parity: tuple[Parity, ...] = ()
+
+
+class Bundle(_Record):
+    """A bundle on disk: its folder and what `bundle.json` says."""
+
+    path: Path
+    info: BundleInfo
+
+    @classmethod
+    def load(cls, path: Path) -> Bundle:
+        """Read a bundle folder.
+
+        Raises:
+            BundleError: `bundle.json` is missing, not JSON, incomplete or of another version.
+        """
+        file = path / FILENAME
+        if not file.is_file():
+            raise BundleError(
+                f"{path} is not a bundle: it has no {FILENAME}. `tritonclip export` writes one."
+            )
+        try:
+            return cls(path=path, info=BundleInfo.model_validate_json(file.read_bytes()))
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"]) or "the file"
+            raise BundleError(
+                f"{file} is not valid: {field}: {first['msg']}. Export the checkpoint again."
+            ) from error
+
+    @property
+    def name(self) -> str:
+        """The name every model of the bundle starts with on the server."""
+        return self.info.name
+
+    def artifact(self, tower: Tower, format: str = "onnx", precision: str = "fp32") -> Artifact:
+        """The encoder of `tower` in that format and precision.
+
+        Raises:
+            BundleError: the bundle has none; says what it has.
+        """
+        for artifact in self.info.artifacts:
+            if (artifact.tower, artifact.format, artifact.precision) == (tower, format, precision):
+                return artifact
+        has = ", ".join(f"{a.tower} {a.format} {a.precision}" for a in self.info.artifacts)
+        raise BundleError(
+            f"bundle {self.name!r} has no {tower} encoder as {format} {precision}; it has: {has}"
+        )
+
+    def file(self, name: str) -> Path:
+        """The path of a file that `bundle.json` names."""
+        return self.path / name
+
+    def check_files(self) -> None:
+        """Compare every file with its recorded SHA-256.
+
+        Raises:
+            BundleError: a file is missing or differs.
+        """
+        for artifact in self.info.artifacts:
+            names = [artifact.file, *([artifact.external_data] if artifact.external_data else [])]
+            self._check(names, artifact.sha256)
+        self._check([self.info.text.tokenizer], self.info.text.tokenizer_sha256)
+
+    def _check(self, names: list[str], expected: str) -> None:
+        for name in names:
+            if not self.file(name).is_file():
+                raise BundleError(f"{self.file(name)} is missing; export the checkpoint again")
+        if sha256_of(*(self.file(name) for name in names)) != expected:
+            raise BundleError(
+                f"{self.file(names[0])} differs from what {FILENAME} recorded (SHA-256); "
+                "it was damaged or edited: export the checkpoint again"
+            )
+
+    def with_info(self, **changes: object) -> Bundle:
+        """This bundle with fields of `bundle.json` replaced and validated; nothing is written."""
+        data = self.info.model_dump() | changes
+        return Bundle(path=self.path, info=BundleInfo.model_validate(data))
+
+    def save(self) -> None:
+        """Write `bundle.json`, whole or not at all."""
+        text = json.dumps(self.info.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+        partial = self.path / f".{FILENAME}.partial"
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(self.path / FILENAME)
+
+
+def sha256_of(*files: Path) -> str:
+    """SHA-256 over the contents of `files`, in order, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,23 @@
+"""What can go wrong between a checkpoint and a running server, under the client's error tree."""
+
+from tritonclip.errors import TritonClipError
+
+
+class CheckpointError(TritonClipError):
+    """A checkpoint reference cannot be resolved, or its weights do not fit its architecture."""
+
+
+class ExportError(TritonClipError):
+    """An encoder cannot be traced, or its graph fails a check."""
+
+
+class BundleError(TritonClipError):
+    """A bundle is missing, damaged or lacks what was asked for."""
+
+
+class RepositoryError(TritonClipError):
+    """A model repository cannot be assembled or is inconsistent."""
+
+
+class ParityError(TritonClipError):
+    """A stage disagrees with the one before it by more than its tolerance."""

@@ -1,0 +1,177 @@
+"""`export`: checkpoint -> bundle, checked and in parity before anything is written.
+
+Everything happens in a hidden folder beside the target, which takes the target's place in one
+rename at the end; an interrupted export leaves the previous bundle, or nothing.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tritonclip_export import graph, parity, samples, verify
+from tritonclip_export.bundle import (
+    FILENAME,
+    Artifact,
+    Bundle,
+    BundleInfo,
+    ImageSpec,
+    TextSpec,
+    Tower,
+    sha256_of,
+)
+from tritonclip_export.checkpoint import DualEncoder
+from tritonclip_export.errors import BundleError
+from tritonclip_export.staging import replace_folder, staging_folder
+from tritonclip_export.tokenizer import bucket_lengths, write_tokenizer
+
+if TYPE_CHECKING:
+    import torch
+
+Progress = Callable[[str], None]
+
+BUILT_WITH = ("torch", "open_clip_torch", "onnx", "onnxscript", "timm", "transformers")
+
+
+def export(
+    checkpoint: DualEncoder,
+    target: Path,
+    *,
+    name: str,
+    max_batch: int = 64,
+    progress: Progress = lambda _: None,
+) -> Bundle:
+    """Write the bundle of `checkpoint` to the folder `target`, replacing a bundle there.
+
+    Args:
+        checkpoint: what `checkpoint.load` returned.
+        target: the bundle's folder.
+        name: what its models will be called on the server.
+        max_batch: the largest batch the graphs are checked at and the server will form.
+        progress: told of each step as it begins.
+
+    Raises:
+        BundleError: `target` exists and is no bundle, or `name` is not a valid model name.
+        ExportError: a tower cannot be traced, or a graph fails a check.
+        ParityError: a graph disagrees with PyTorch.
+    """
+    if target.exists() and not (target / FILENAME).is_file():
+        raise BundleError(f"{target} exists and is not a bundle; name another folder")
+    with staging_folder(target) as folder:
+        info = _write(checkpoint, folder, name, max_batch, progress)
+        bundle = Bundle(path=folder, info=info)
+        bundle.save()
+        replace_folder(folder, target)
+    return Bundle(path=target, info=info)
+
+
+def up_to_date(
+    checkpoint: DualEncoder, target: Path, *, name: str, max_batch: int
+) -> Bundle | None:
+    """The bundle at `target`, if exporting again would write the same."""
+    try:
+        bundle = Bundle.load(target)
+        bundle.check_files()
+    except BundleError:
+        return None
+    info = bundle.info
+    same = (
+        info.name == name
+        and info.exporter_version == importlib.metadata.version("tritonclip")
+        and info.source.weights_sha256 == checkpoint.source.weights_sha256
+        and info.source.library_version == checkpoint.source.library_version
+        and (info.image, info.similarity) == (checkpoint.image, checkpoint.similarity)
+        and all(a.max_batch == max_batch and a.built_with == _versions() for a in info.artifacts)
+    )
+    return bundle if same else None
+
+
+def _write(
+    checkpoint: DualEncoder, folder: Path, name: str, max_batch: int, progress: Progress
+) -> BundleInfo:
+    from tritonclip_export import encoders
+
+    text_module = encoders.text_encoder(checkpoint.model)
+    progress("converting the tokenizer")
+    text = write_tokenizer(
+        checkpoint.tokenizer, folder, dynamic_length=bool(text_module.dynamic_length)
+    )
+    towers: list[tuple[Tower, torch.nn.Module, graph.Input]] = [
+        (
+            "image",
+            encoders.image_encoder(checkpoint.model, checkpoint.image),
+            _image_input(checkpoint.image),
+        ),
+        ("text", text_module, _text_input(checkpoint, text)),
+    ]
+    artifacts = []
+    for tower, module, input in towers:
+        progress(f"tracing and checking the {tower} encoder")
+        artifacts.append(_encoder(module, tower, input, folder, checkpoint.dim, max_batch))
+    info = BundleInfo(
+        name=name,
+        exporter_version=importlib.metadata.version("tritonclip"),
+        source=checkpoint.source,
+        dim=checkpoint.dim,
+        image=checkpoint.image,
+        text=text,
+        similarity=checkpoint.similarity,
+        artifacts=tuple(artifacts),
+    )
+    progress("comparing both encoders with PyTorch")
+    inputs = verify.Inputs.read(samples.sample_images(), samples.sample_texts())
+    figures = verify.compare_inputs(checkpoint, folder, text, inputs)
+    figures += verify.compare_pairs(
+        "onnx",
+        verify.reference_embeddings(checkpoint, inputs),
+        verify.onnx_embeddings(Bundle(path=folder, info=info), inputs),
+    )
+    parity.require(figures)
+    return info.model_copy(update={"parity": tuple(figures)})
+
+
+def _encoder(
+    module: torch.nn.Module,
+    tower: Tower,
+    input: graph.Input,
+    folder: Path,
+    dim: int,
+    max_batch: int,
+) -> Artifact:
+    file = folder / f"{tower}_encoder.onnx"
+    graph.trace(module, input, file)
+    graph.check(file, input, dim=dim, batches=sorted({1, 2, 7, max_batch}))
+    data = graph.external_data_of(file)
+    return Artifact(
+        tower=tower,
+        format="onnx",
+        precision="fp32",
+        file=file.name,
+        external_data=data.name if data else None,
+        sha256=sha256_of(file, *([data] if data else [])),
+        max_batch=max_batch,
+        opset=graph.OPSET,
+        built_with=_versions(),
+    )
+
+
+def _image_input(image: ImageSpec) -> graph.Input:
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 3, image.height, image.width), np.uint8)
+    return graph.Input("PIXELS", pixels, {0: "batch"})
+
+
+def _text_input(checkpoint: DualEncoder, text: TextSpec) -> graph.Input:
+    ids = checkpoint.tokenizer(["a photo", "of a cat"]).numpy().astype(np.int32)
+    if not text.dynamic_length:
+        return graph.Input("TOKEN_IDS", ids, {0: "batch"})
+    return graph.Input(
+        "TOKEN_IDS", ids, {0: "batch", 1: "length"}, lengths=tuple(bucket_lengths(text))
+    )
+
+
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in BUILT_WITH}

@@ -1,0 +1,139 @@
+"""Encoders as ONNX graphs: tracing, and the checks a graph passes before it is kept."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tritonclip_export.errors import ExportError
+
+if TYPE_CHECKING:
+    import torch
+
+OPSET = 20
+OUTPUT = "EMBEDDING"
+
+# A protobuf message ends at 2 GiB; weights beyond this go to a file beside the graph.
+EXTERNAL_DATA_FROM_BYTES = 1_900_000_000
+EXTERNAL_DATA_SUFFIX = ".data"
+
+
+@dataclass(frozen=True)
+class Input:
+    """The one input of an encoder: name, dtype and shape of an example, and its dynamic axes."""
+
+    name: str
+    example: npt.NDArray[Any]
+    """Any valid content, batch 2; token ids at the full context length."""
+    dynamic_axes: dict[int, str]
+    lengths: tuple[int, ...] = ()
+    """Further lengths that axis 1 must run at."""
+
+
+def trace(module: torch.nn.Module, input: Input, file: Path) -> None:
+    """Trace `module` with `torch.onnx.export` and write it to `file`.
+
+    Raises:
+        ExportError: PyTorch cannot trace or translate the module; quotes why.
+    """
+    import torch
+
+    size = sum(t.numel() * t.element_size() for t in module.state_dict().values())
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                module,
+                (torch.from_numpy(input.example),),
+                input_names=[input.name],
+                output_names=[OUTPUT],
+                dynamic_shapes=(dict.fromkeys(input.dynamic_axes, torch.export.Dim.DYNAMIC),),
+                opset_version=OPSET,
+                dynamo=True,
+                optimize=True,
+                verbose=False,
+            )
+    except Exception as error:  # whatever the tracer hits, in any library the tower is made of
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ExportError(f"{input.name}: the encoder cannot be traced: {reason[0]}") from error
+    if program is None:
+        raise ExportError(f"{input.name}: torch.onnx.export returned nothing")
+    model: Any = program.model
+    for axis, name in input.dynamic_axes.items():
+        model.graph.inputs[0].shape[axis] = name
+    model.graph.outputs[0].shape[0] = input.dynamic_axes[0]
+    program.save(file, external_data=size > EXTERNAL_DATA_FROM_BYTES)
+
+
+def external_data_of(file: Path) -> Path | None:
+    """The weights file beside a graph, if it has one."""
+    data = file.with_name(file.name + EXTERNAL_DATA_SUFFIX)
+    return data if data.is_file() else None
+
+
+class Encoder:
+    """An ONNX encoder in ONNX Runtime on the CPU."""
+
+    def __init__(self, file: Path) -> None:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(
+                str(file), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:
+            raise ExportError(f"{file.name}: ONNX Runtime refuses the graph: {error}") from error
+        self.input = self._session.get_inputs()[0]
+        self.output = self._session.get_outputs()[0]
+
+    def __call__(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """EMBEDDING [batch, dim] of PIXELS or TOKEN_IDS."""
+        (embeddings,) = self._session.run([self.output.name], {self.input.name: batch})
+        return np.asarray(embeddings)
+
+
+def check(file: Path, input: Input, *, dim: int, batches: Sequence[int]) -> None:
+    """Check a traced graph: ONNX's rules, the contract's tensors, and a run at every batch size.
+
+    A batch repeats one item, so every row must agree with the first: a graph that has kept the
+    example's batch size, or mixes rows, fails.
+
+    Raises:
+        ExportError: names the check that failed.
+    """
+    import onnx
+
+    try:
+        onnx.checker.check_model(str(file), full_check=True)
+    except Exception as error:
+        raise ExportError(f"{file.name}: onnx.checker: {error}") from error
+    encoder = Encoder(file)
+    found = (encoder.input.name, encoder.output.name, encoder.output.type)
+    if found != (input.name, OUTPUT, "tensor(float)"):
+        raise ExportError(
+            f"{file.name}: its tensors are {found}, not {input.name} -> {OUTPUT} FP32"
+        )
+    item = input.example[:1]
+    for length in input.lengths or (None,):
+        one = item if length is None else item[:, :length]
+        for size in batches:
+            where = f"{file.name}: batch {size}" + (f", length {length}" if length else "")
+            try:
+                rows = encoder(np.repeat(one, size, axis=0))
+            except Exception as error:
+                raise ExportError(f"{where}: ONNX Runtime: {error}") from error
+            if rows.shape != (size, dim):
+                raise ExportError(f"{where}: gives {rows.shape}, not {(size, dim)}")
+            if not np.isfinite(rows).all():
+                raise ExportError(f"{where}: gives NaN or infinity")
+            norms = np.linalg.norm(rows, axis=1)
+            if np.abs(norms - 1).max() > 1e-4 or np.abs(rows - rows[0]).max() > 1e-4:
+                raise ExportError(f"{where}: rows of one input differ or are not unit vectors")

@@ -1,0 +1,80 @@
+"""What the models of a bundle are told through `parameters` of their `config.pbtxt`.
+
+Everything a server or a client needs travels here, so neither needs a file of ours.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from tritonclip_export.bundle import BundleInfo, ImageSpec, Precision, Similarity, TextSpec
+from tritonclip_export.tokenizer import bucket_lengths
+
+PREFIX = "tritonclip_"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one image of a request may be."""
+
+    max_image_bytes: int = 32 << 20
+    # Pillow's own threshold for a decompression bomb: a quarter of a gigabyte at 3 bytes a pixel.
+    max_image_pixels: int = 89_478_485
+
+
+def image_preprocess(image: ImageSpec, limits: Limits) -> dict[str, str]:
+    """For `image_preprocess`: the transform and its limits."""
+    return {
+        "height": str(image.height),
+        "width": str(image.width),
+        "resize_mode": image.resize_mode,
+        "interpolation": image.interpolation,
+        "fill": str(image.fill),
+        "max_bytes": str(limits.max_image_bytes),
+        "max_pixels": str(limits.max_image_pixels),
+    }
+
+
+def text_tokenize(text: TextSpec) -> dict[str, str]:
+    """For `text_tokenize`: cleaning and padding, as JSON values."""
+    return {
+        "cleaning": json.dumps(text.cleaning),
+        "pad_id": json.dumps(text.pad_id),
+        "lengths": json.dumps(bucket_lengths(text)),
+    }
+
+
+def zero_shot(name: str, similarity: Similarity, max_batch: int) -> dict[str, str]:
+    """For `zero_shot`: the ensembles it calls and how cosine becomes a probability."""
+    return {
+        "image_model": f"{name}_image",
+        "text_model": f"{name}_text",
+        "max_batch": str(max_batch),
+        "similarity": similarity.kind,
+        "logit_scale": repr(similarity.logit_scale),
+        "logit_bias": repr(similarity.logit_bias),
+    }
+
+
+def description(
+    info: BundleInfo, runtime: str, precision: Precision, limits: Limits
+) -> dict[str, str]:
+    """For the ensembles: what the model is, for `Client.info()` and for people."""
+    values = {
+        "name": info.name,
+        "source": info.source.reference,
+        "weights_sha256": info.source.weights_sha256,
+        "dim": str(info.dim),
+        "similarity": info.similarity.kind,
+        "logit_scale": repr(info.similarity.logit_scale),
+        "logit_bias": repr(info.similarity.logit_bias),
+        "image_height": str(info.image.height),
+        "image_width": str(info.image.width),
+        "context_length": str(info.text.context_length),
+        "precision": precision,
+        "runtime": runtime,
+        "max_image_bytes": str(limits.max_image_bytes),
+        "max_image_pixels": str(limits.max_image_pixels),
+    }
+    return {PREFIX + key: value for key, value in values.items()}

@@ -1,0 +1,56 @@
+"""The sources of the Triton models, as this package finds and loads them.
+
+`model_repository/` runs inside the server and imports nothing of ours; the toolchain reads it to
+assemble repositories, and runs its preprocessing and tokenizing code in process, so that what
+`verify` measures is the code that serves.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from tritonclip_export import parameters
+from tritonclip_export.bundle import ImageSpec, TextSpec
+
+
+@cache
+def sources() -> Path:
+    """The folder of skeleton configs and Python-backend code."""
+    installed = Path(__file__).parent / "model_repository"
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "model_repository"
+
+
+def image_transform(image: ImageSpec, limits: parameters.Limits | None = None) -> Any:
+    """The server's `ImageTransform` for `image`; its `pixels(encoded)` gives PIXELS."""
+    values = parameters.image_preprocess(image, limits or parameters.Limits())
+    module = _load("image_preprocess/1/pixels.py")
+    return module.ImageTransform.from_parameters(_as_parsed(values))
+
+
+def text_transform(text: TextSpec, folder: Path) -> Any:
+    """The server's `TextTransform` for `text`, whose tokenizer file lies in `folder`."""
+    values = parameters.text_tokenize(text)
+    module = _load("text_tokenize/1/tokens.py")
+    return module.TextTransform.from_parameters(_as_parsed(values), folder / text.tokenizer)
+
+
+def _as_parsed(values: dict[str, str]) -> dict[str, dict[str, str]]:
+    """Parameters in the form in which Triton hands them to a Python model."""
+    return {key: {"string_value": value} for key, value in values.items()}
+
+
+@cache
+def _load(file: str) -> ModuleType:
+    name = "tritonclip_export._served_" + Path(file).stem
+    spec = importlib.util.spec_from_file_location(name, sources() / file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{sources() / file} is missing from the installation")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up here
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,71 @@
+"""Folders that appear whole or not at all."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_AT_FDCWD = -100  # <fcntl.h>: resolve relative paths from the working directory
+_RENAME_EXCHANGE = 2  # <linux/fs.h>
+
+
+@contextmanager
+def staging_folder(target: Path) -> Iterator[Path]:
+    """An empty hidden folder beside `target`, on the same file system, removed on leaving.
+
+    What an earlier process was killed over is removed first.
+    """
+    target = target.absolute()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".{target.name}.staging-"
+    for left_over in target.parent.glob(f"{prefix}*"):
+        if not _is_running(left_over.name.removeprefix(prefix).partition("-")[0]):
+            shutil.rmtree(left_over, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=target.parent))
+    folder.chmod(0o755)  # mkdtemp makes it private; a server may run as another user
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def replace_folder(new: Path, target: Path) -> None:
+    """Put `new` in the place of `target` in one step; what was there is left at `new`.
+
+    Where the system cannot exchange two folders (anything but Linux), `target` is absent for the
+    moment between two renames.
+    """
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        new.rename(target)
+    elif not _exchange(new, target):
+        old = new.with_name(new.name + ".old")
+        target.rename(old)
+        new.rename(target)
+        old.rename(new)
+
+
+def _exchange(a: Path, b: Path) -> bool:
+    if sys.platform != "linux":
+        return False
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    result = rename(_AT_FDCWD, os.fsencode(a), _AT_FDCWD, os.fsencode(b), _RENAME_EXCHANGE)
+    return int(result) == 0
+
+
+def _is_running(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,117 @@
+"""Small checkpoints of other families than the demo's, with seeded random weights.
+
+Each is a folder in open_clip's own format, so it takes the same path as a real one.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+SIGLIP_MEAN = SIGLIP_STD = (0.5, 0.5, 0.5)
+
+# SigLIP's ways: attention pooling, a text tower that attends to its padding and pools at the last
+# position, sigmoid similarity, squashed images, a tokenizer from Hugging Face, canonicalised text.
+SIGLIP: dict[str, Any] = {
+    "model_cfg": {
+        "embed_dim": 64,
+        "init_logit_bias": -10,
+        "custom_text": True,
+        "vision_cfg": {
+            "image_size": 160,
+            "timm_model_name": "test_vit",
+            "timm_model_pretrained": False,
+            "timm_pool": "map",
+            "timm_proj": "none",
+        },
+        "text_cfg": {
+            "context_length": 20,
+            "vocab_size": 400,
+            "hf_tokenizer_name": "local",
+            "tokenizer_kwargs": {"clean": "canonicalize"},
+            "width": 64,
+            "heads": 2,
+            "layers": 2,
+            "no_causal_mask": True,
+            "proj_bias": True,
+            "pool_type": "last",
+            "norm_kwargs": {"eps": 1e-6},
+        },
+    },
+    "preprocess_cfg": {
+        "mean": SIGLIP_MEAN,
+        "std": SIGLIP_STD,
+        "interpolation": "bicubic",
+        "resize_mode": "squash",
+    },
+}
+
+# OpenAI's ResNets: convolutions, attention pooling over the feature map, QuickGELU; here with
+# padded bilinear images, which no other checkpoint of the tests has.
+RESNET: dict[str, Any] = {
+    "model_cfg": {
+        "embed_dim": 64,
+        "quick_gelu": True,
+        "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None},
+        "text_cfg": {
+            "context_length": 77,
+            "vocab_size": 49408,
+            "width": 64,
+            "heads": 2,
+            "layers": 2,
+        },
+    },
+    "preprocess_cfg": {
+        "interpolation": "bilinear",
+        "resize_mode": "longest",
+        "fill_color": 127,
+    },
+}
+
+
+def write_checkpoint(folder: Path, config: dict[str, Any], *, seed: int) -> Path:
+    """Write a checkpoint folder with random weights."""
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True)
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    torch.manual_seed(seed)
+    model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
+    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    save_file(weights, folder / "open_clip_model.safetensors")
+    if "hf_tokenizer_name" in config["model_cfg"]["text_cfg"]:
+        _write_tokenizer(folder, config["model_cfg"]["text_cfg"]["vocab_size"])
+    return folder
+
+
+def _write_tokenizer(folder: Path, vocab_size: int) -> None:
+    """A tokenizer of SigLIP's kind (SentencePiece unigram, `</s>` at the end), trained here."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+    from tritonclip_export.samples import sample_texts
+
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    special = ["<pad>", "</s>", "<unk>"]
+    trainer = trainers.UnigramTrainer(
+        vocab_size=vocab_size, special_tokens=special, unk_token="<unk>", show_progress=False
+    )
+    tokenizer.train_from_iterator(sample_texts() * 3, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", 1)]
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(
+            {
+                "tokenizer_class": "PreTrainedTokenizerFast",
+                "pad_token": "<pad>",
+                "eos_token": "</s>",
+                "unk_token": "<unk>",
+            }
+        )
+    )

@@ -1,0 +1,115 @@
+"""Real things that several tests share: bundles, a repository, a running server."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # for `checkpoints`
+
+ROOT = Path(__file__).parents[1]
+DEMO_CHECKPOINT = ROOT / "demo" / "checkpoint"
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def twemoji() -> dict[str, bytes]:
+    """The held-out drawings: PNG files by label."""
+    with zipfile.ZipFile(ROOT / "demo" / "twemoji.zip") as archive:
+        labels = json.loads(archive.read("labels.json"))
+        return {label: archive.read(f"{slug}.png") for slug, label in labels.items()}
+
+
+@pytest.fixture(scope="session")
+def checkpoint_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Folders of the checkpoints `demo`, `siglip` and `resnet`, the random ones made once."""
+    from checkpoints import RESNET, SIGLIP, write_checkpoint
+
+    home = tmp_path_factory.mktemp("checkpoints")
+    made = {"demo": DEMO_CHECKPOINT}
+
+    def folder(name: str) -> Path:
+        if name not in made:
+            config = {"siglip": SIGLIP, "resnet": RESNET}[name]
+            made[name] = write_checkpoint(home / name, config, seed=7)
+        return made[name]
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def dual_encoder(checkpoint_folder: Callable[[str], Path]) -> Callable[[str], object]:
+    """Loaded checkpoints by name."""
+    from tritonclip_export.checkpoint import load, parse
+
+    loaded: dict[str, object] = {}
+
+    def get(name: str) -> object:
+        if name not in loaded:
+            loaded[name] = load(parse(str(checkpoint_folder(name))))
+        return loaded[name]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def bundle(
+    dual_encoder: Callable[[str], object], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], object]:
+    """Exported bundles by name."""
+    from tritonclip_export.export import export
+
+    home = tmp_path_factory.mktemp("bundles")
+    exported: dict[str, object] = {}
+
+    def get(name: str) -> object:
+        if name not in exported:
+            exported[name] = export(dual_encoder(name), home / name, name=name, max_batch=32)
+        return exported[name]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def repository(bundle: Callable[[str], object], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One repository with all three bundles."""
+    from tritonclip_export.repository import assemble
+
+    target = tmp_path_factory.mktemp("assembled") / "repository"
+    assemble([bundle(name) for name in ("demo", "siglip", "resnet")], target, runtime="python")
+    return target
+
+
+@pytest.fixture(scope="session")
+def server(repository: Path) -> Iterator[object]:
+    """A server of that repository on free ports."""
+    from tritonclip_export.ports import Ports
+    from tritonclip_export.server import Server
+
+    with Server(repository, ports=Ports(0, 0, 0)) as running:
+        yield running
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    """For command lines in subprocesses: no colours, a fixed width."""
+    return {**os.environ, "NO_COLOR": "1", "COLUMNS": "100", "TERM": "dumb"}
+
+
+def encode(image: object, format: str, **options: object) -> bytes:
+    """The bytes of a Pillow image in a file format."""
+    stream = io.BytesIO()
+    image.save(stream, format, **options)  # type: ignore[attr-defined]
+    return stream.getvalue()
