@@ -1,0 +1,236 @@
+"""`assemble`: bundles -> one Triton model repository for one runtime.
+
+Each model starts from its skeleton in `model_repository/`, a real config; the fields that depend on
+the bundle and the runtime are set on the parsed `ModelConfig`. Models are staged beside the target
+and checked together, then put in place one atomic exchange each, so that a polling server never
+finds half a model; a model that would not change is not touched.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from tritonclip_export import parameters, sources, warmup
+from tritonclip_export.bundle import Artifact, Bundle, Precision, Tower
+from tritonclip_export.errors import RepositoryError
+from tritonclip_export.model_config import parse_config, read_config, render_config
+from tritonclip_export.parameters import Limits
+from tritonclip_export.staging import replace_folder, staging_folder
+from tritonclip_export.wiring import check_repository
+
+Runtime = Literal["python", "onnxruntime", "tensorrt"]
+RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
+
+BUNDLE_PARAMETER = f"{parameters.PREFIX}bundle"
+
+# The encoder file that each runtime's backend looks for.
+MODEL_FILES: dict[Runtime, str] = {
+    "python": "model.onnx",
+    "onnxruntime": "model.onnx",
+    "tensorrt": "model.plan",
+}
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """What `assemble` did, by model name."""
+
+    repository: Path
+    written: tuple[str, ...]
+    unchanged: tuple[str, ...]
+    removed: tuple[str, ...]
+    kept: tuple[str, ...]
+    """Models of bundles that were not named this time."""
+    missing: tuple[Path, ...]
+    """Engine files that the configs name and the bundle does not have yet."""
+
+
+def assemble(
+    bundles: Sequence[Bundle],
+    target: Path,
+    *,
+    runtime: Runtime,
+    limits: Limits | None = None,
+    prune: bool = False,
+) -> Assembled:
+    """Assemble the models of `bundles` into the repository at `target`.
+
+    Args:
+        bundles: loaded bundles, of different names.
+        target: the repository's folder; created, or updated in place even while a server polls it.
+        runtime: what executes the encoders.
+        limits: what one image of a request may be.
+        prune: remove the models of bundles that are not named. Folders that `assemble` did not
+            write are never touched.
+
+    Raises:
+        BundleError: a file of a bundle is missing or damaged.
+        RepositoryError: two bundles of one name, or models that do not fit together.
+    """
+    names = [bundle.name for bundle in bundles]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise RepositoryError(
+            f"two bundles are called {twice[0]!r}; export one of them again with another --name"
+        )
+    if target.exists() and not target.is_dir():
+        raise RepositoryError(f"{target} is a file; a repository is a folder")
+    existing = _assembled_models(target)
+    with staging_folder(target) as staging:
+        missing: list[str] = []
+        for bundle in bundles:
+            bundle.check_files()
+            missing += _Models(bundle, staging, runtime, limits or Limits()).write()
+        check_repository(staging)
+        target.mkdir(parents=True, exist_ok=True)
+        staged = sorted(path.name for path in staging.iterdir())
+        unchanged = [name for name in staged if _same_folder(staging / name, target / name)]
+        written = [name for name in staged if name not in unchanged]
+        for name in written:
+            replace_folder(staging / name, target / name)
+        others = sorted(name for name in existing if name not in staged)
+        if prune:
+            for name in others:
+                (target / name).rename(staging / f"removed-{name}")
+    return Assembled(
+        repository=target,
+        written=tuple(written),
+        unchanged=tuple(unchanged),
+        removed=tuple(others if prune else ()),
+        kept=tuple(() if prune else others),
+        missing=tuple(target / name for name in missing),
+    )
+
+
+def _assembled_models(repository: Path) -> list[str]:
+    """Names of the models in `repository` that `assemble` wrote."""
+    return [
+        file.parent.name
+        for file in sorted(repository.glob("*/config.pbtxt"))
+        if BUNDLE_PARAMETER in read_config(file).parameters
+    ]
+
+
+class _Models:
+    """Writes the seven models of one bundle."""
+
+    def __init__(self, bundle: Bundle, folder: Path, runtime: Runtime, limits: Limits) -> None:
+        self.bundle = bundle
+        self.info = bundle.info
+        self.folder = folder
+        self.runtime = runtime
+        self.limits = limits
+        self.max_batch = min(artifact.max_batch for artifact in self.info.artifacts)
+        self.dims = {
+            "PIXELS": [3, self.info.image.height, self.info.image.width],
+            "TOKEN_IDS": [-1 if self.info.text.dynamic_length else self.info.text.context_length],
+            "EMBEDDING": [self.info.dim],
+        }
+
+    def write(self) -> list[str]:
+        """Write all models; returns the engine files that are still to be built."""
+        info = self.info
+        self._model("image_preprocess", parameters.image_preprocess(info.image, self.limits))
+        self._model("text_tokenize", parameters.text_tokenize(info.text))
+        self._model("zero_shot", parameters.zero_shot(info.name, info.similarity, self.max_batch))
+        missing = [file for tower in ("image", "text") if (file := self._encoder(tower))]
+        described = parameters.description(info, self.runtime, self._precision(), self.limits)
+        self._model("image", described)
+        self._model("text", described)
+        return missing
+
+    def _precision(self) -> Precision:
+        return "fp32"
+
+    def _model(
+        self,
+        model: str,
+        values: dict[str, str],
+        change: Callable[[Any], None] = lambda _: None,
+    ) -> Path:
+        """Write one model from its skeleton; returns its version folder."""
+        skeleton = sources.sources() / model
+        text = (skeleton / "config.pbtxt").read_text(encoding="utf-8")
+        config = parse_config(text, skeleton)
+        config.name = f"{self.info.name}_{model}"
+        if config.max_batch_size:
+            config.max_batch_size = self.max_batch
+        for tensor in (*config.input, *config.output):
+            if tensor.name in self.dims:
+                tensor.dims[:] = self.dims[tensor.name]
+        for step in config.ensemble_scheduling.step:
+            step.model_name = f"{self.info.name}_{step.model_name}"
+        for key, value in {BUNDLE_PARAMETER: self.info.name, **values}.items():
+            config.parameters[key].string_value = value
+        change(config)
+        folder = self.folder / f"{self.info.name}_{model}"
+        version = folder / "1"
+        version.mkdir(parents=True)
+        warmup.add(config, folder, warmup.samples_for(model, self.bundle), batch_sizes=(1,))
+        comments = [line for line in text.splitlines() if line.startswith("#")]
+        (folder / "config.pbtxt").write_text(render_config(config, comments), encoding="utf-8")
+        for source in sorted((skeleton / "1").glob("*.py")):
+            shutil.copyfile(source, version / source.name)
+        if model == "text_tokenize":
+            tokenizer = self.info.text.tokenizer
+            _link(self.bundle.file(tokenizer), version / tokenizer)
+        return version
+
+    def _encoder(self, tower: Tower) -> str | None:
+        """Write an encoder; returns its engine file if that is still to be built."""
+
+        def for_runtime(config: Any) -> None:
+            config.backend = self.runtime
+            if self.runtime == "python":
+                config.parameters["intra_op_threads"].string_value = "0"  # one for each core
+                config.instance_group.add(kind="KIND_CPU", count=1)
+
+        version = self._model(f"{tower}_encoder", {}, for_runtime)
+        file = MODEL_FILES[self.runtime]
+        if self.runtime == "tensorrt":
+            engines = [a for a in self.info.artifacts if (a.tower, a.format) == (tower, "tensorrt")]
+            if not engines:
+                return f"{version.parent.name}/1/{file}"
+            _link(self.bundle.file(engines[0].file), version / file)
+            return None
+        graph = self.bundle.artifact(tower)
+        self._link_graph(graph, version / file)
+        if self.runtime == "python":
+            shutil.copyfile(sources.sources() / "onnx_runtime" / "model.py", version / "model.py")
+        return None
+
+    def _link_graph(self, graph: Artifact, target: Path) -> None:
+        _link(self.bundle.file(graph.file), target)
+        if graph.external_data:
+            # The graph names its weights file, so that file keeps its name.
+            _link(self.bundle.file(graph.external_data), target.with_name(graph.external_data))
+
+
+def _link(source: Path, target: Path) -> None:
+    """A hard link, or a copy across file systems: bundles are replaced whole, never edited."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _same_folder(a: Path, b: Path) -> bool:
+    files = _files(a)
+    return files == _files(b) and all(
+        (a / name).samefile(b / name) or filecmp.cmp(a / name, b / name, shallow=False)
+        for name in files
+    )
+
+
+def _files(folder: Path) -> set[Path]:
+    """Relative paths of what `assemble` writes; a server may have left bytecode beside it."""
+    return {
+        path.relative_to(folder)
+        for path in folder.rglob("*")
+        if path.is_file() and path.parent.name != "__pycache__"
+    }
