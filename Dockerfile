@@ -1,0 +1,16 @@
+# NVIDIA's Triton Inference Server plus the packages that the Python models of a repository import
+# (model_repository/requirements.txt). The models themselves are mounted, not copied:
+#
+#   docker build --build-arg TAG=26.07 --tag tritonclip-server:26.07 .
+#   tritonclip serve REPOSITORY --container
+#
+# TAG decides the TensorRT version, and an engine runs only under the TensorRT that built it: build
+# engines in the image that serves them. The default is that of tritonclip_export/container.py.
+ARG TAG=26.07
+FROM nvcr.io/nvidia/tritonserver:${TAG}-py3
+
+COPY model_repository/requirements.txt /tmp/requirements.txt
+# The image's Python is the one that the Python backend embeds, so the packages go there, not into a
+# virtual environment; PEP 668 wants that said aloud.
+RUN PIP_BREAK_SYSTEM_PACKAGES=1 pip install --no-cache-dir --requirement /tmp/requirements.txt \
+    && rm /tmp/requirements.txt

@@ -1,0 +1,160 @@
+"""One life of a `tritonserver` process: from its launch until nothing of it is left."""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import uuid
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import overload
+
+from tritonclip.errors import TritonClipError
+from tritonclip_export import keeper, server_log
+from tritonclip_export.server_log import LogLine
+from tritonclip_export.tritonserver import CONTAINER, GLIBC, ServerMissingError, TritonServer
+
+# tritonserver announces a service shortly *before* it binds the port; the metrics come last.
+_ANNOUNCED = "Started Metrics Service at"
+_PORT_TAKEN = re.compile(r"failed to start .* service: .*:(\d+)' already in use")
+# What the keeper may take beyond the server's own time to stop, in seconds.
+_KEEPER_SECONDS = 10.0
+
+
+class ServerFailedError(TritonClipError):
+    """The server did not start, or ended by itself.
+
+    Attributes:
+        log: the last lines that it printed.
+    """
+
+    def __init__(self, message: str, log: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.log = tuple(log)
+
+
+class ServerDiedError(ServerFailedError):
+    """The server ended by itself."""
+
+
+class ServerProcess:
+    """A running `tritonserver` with its keeper and its log.
+
+    Attributes:
+        announced: set once the server says that its endpoints are up, or has ended.
+        port_taken: the port that the server found taken by another program, if any.
+        told_to_stop: whether its end was asked for.
+    """
+
+    def __init__(
+        self,
+        installation: TritonServer,
+        arguments: Sequence[str],
+        stop_timeout: float,
+        show: Callable[[LogLine], None],
+    ) -> None:
+        self.announced = threading.Event()
+        self.port_taken: int | None = None
+        self.told_to_stop = False
+        self._show = show
+        self._lines: deque[LogLine] = deque(maxlen=1000)
+        self._patience = stop_timeout + 5.0  # Triton itself gives up on requests after stop_timeout
+        shm_prefix = f"tritonclip_{uuid.uuid4().hex[:12]}_"
+        scratch = Path(tempfile.mkdtemp(prefix="tritonclip-"))
+        self._keeper = subprocess.Popen(
+            [
+                *(sys.executable, "-I", "-S", keeper.__file__),
+                *(str(os.getpid()), str(self._patience), shm_prefix, str(scratch)),
+                str(installation.binary),
+                f"--backend-directory={installation.link_backends(scratch)}",
+                f"--backend-config=python,shm-region-prefix-name={shm_prefix}",
+                *arguments,
+            ],
+            env=installation.environment(os.environ),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        # A daemon: the program may end without stopping the server, and then the keeper does.
+        self._reader = threading.Thread(target=self._read, name="tritonserver-log", daemon=True)
+        self._reader.start()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the server lives, or its keeper still cleans up."""
+        return self._keeper.poll() is None
+
+    def log(self) -> list[LogLine]:
+        """The last lines that the server printed; all of them once it has ended."""
+        if not self.is_running:
+            self._reader.join(_KEEPER_SECONDS)
+        return list(self._lines)
+
+    @overload
+    def wait(self) -> int: ...
+    @overload
+    def wait(self, timeout: float | None) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int | None:
+        """The exit status, 128 + its number for a signal; None if `timeout` seconds pass first."""
+        try:
+            return self._keeper.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def stop(self) -> None:
+        """Tell the keeper, and wait until it has cleaned up."""
+        self.told_to_stop |= self.is_running
+        assert self._keeper.stdin is not None
+        try:
+            # Closing alone would not do while a forked child of this program holds the pipe too.
+            self._keeper.stdin.write(b"stop")
+            self._keeper.stdin.close()
+        except (BrokenPipeError, ValueError):
+            pass  # it has ended, or was told before
+        self._keeper.wait(self._patience + _KEEPER_SECONDS)
+        self._reader.join(_KEEPER_SECONDS)
+
+    def death(self, status: int) -> ServerDiedError | ServerMissingError:
+        """The error for a server that ended by itself with `status`."""
+        log = self.log()
+        said = server_log.errors(log)
+        unlinked = [m for m in said if "GLIBC_" in m or "loading shared libraries" in m]
+        if unlinked:
+            return ServerMissingError(
+                f"tritonserver does not run on this system ({unlinked[0]})",
+                f"it needs glibc {GLIBC} or newer; {CONTAINER}",
+            )
+        how = f"exit status {status}" if status < 128 else f"signal {status - 128}"
+        if status == 137:
+            how += " (SIGKILL: out of memory?)"
+        causes = "".join(f"\n  {indented(message)}" for message in said)
+        return ServerDiedError(
+            f"tritonserver ended by itself with {how}{':' if causes else ''}{causes}",
+            [line.text for line in log],
+        )
+
+    def _read(self) -> None:
+        assert self._keeper.stdout is not None
+        with self._keeper.stdout as output:
+            for raw in output:  # to the end, or the pipe fills up and the server stands still
+                line = server_log.parse_line(raw.decode(errors="replace").rstrip("\n"))
+                self._lines.append(line)
+                if match := _PORT_TAKEN.search(line.message):
+                    self.port_taken = int(match[1])
+                if line.message.startswith(_ANNOUNCED) or self.port_taken:
+                    self.announced.set()
+                try:
+                    self._show(line)
+                except Exception:
+                    self._show = lambda _: None  # nobody listens any more, say a closed terminal
+        self.announced.set()
+
+
+def indented(text: str, lines: int = 12) -> str:
+    """Text of several lines for a list item, its blank lines and what exceeds `lines` left out."""
+    kept = [line for line in text.splitlines() if line.strip()]
+    return "\n    ".join(kept[:lines] + (["..."] if len(kept) > lines else []))

@@ -1,0 +1,135 @@
+"""References and loading: what is refused, and what the refusal says."""
+
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tritonclip_export.checkpoint import load, parse
+from tritonclip_export.errors import CheckpointError
+
+
+class RunsCode:
+    """Unpickling this writes a file."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.target,)
+
+
+@pytest.mark.parametrize(
+    ("reference", "nearest"),
+    [
+        ("ViT-B32", "ViT-B-32"),
+        ("vit-b-32", "ViT-B-32"),
+        ("ViT-B-32:laion2b", "laion2b_e16"),
+        ("ViT-B-16-SigLIP3", "ViT-B-16-SigLIP"),
+        ("./no/such/folder", "models"),
+    ],
+)
+def test_a_wrong_name_is_answered_with_the_nearest_right_one(reference: str, nearest: str) -> None:
+    with pytest.raises(CheckpointError, match=nearest):
+        parse(reference)
+
+
+def test_a_folder_without_a_config_is_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"open_clip_config\.json"):
+        parse(str(tmp_path))
+
+
+def test_names_follow_from_references(checkpoint_folder: Callable[[str], Path]) -> None:
+    assert parse("ViT-B/32:openai").default_name == "ViT-B-32-openai"
+    assert parse("hf-hub:timm/ViT-B-16-SigLIP2").default_name == "ViT-B-16-SigLIP2"
+    assert parse(str(checkpoint_folder("resnet"))).default_name == "resnet"
+
+
+def test_an_architecture_without_weights_asks_for_them() -> None:
+    with pytest.raises(CheckpointError, match="laion2b_s34b_b79k"):
+        load(parse("ViT-B-32"))
+
+
+def test_weights_that_would_run_code_are_refused(
+    tmp_path: Path, checkpoint_folder: Callable[[str], Path]
+) -> None:
+    folder = tmp_path / "evil"
+    shutil.copytree(checkpoint_folder("resnet"), folder)
+    (folder / "open_clip_model.safetensors").unlink()
+    proof = tmp_path / "code-ran"
+    torch.save({"state_dict": RunsCode(proof)}, folder / "open_clip_pytorch_model.bin")
+
+    with pytest.raises(CheckpointError, match="refused"):
+        load(parse(str(folder)))
+
+    assert not proof.exists()
+    pickle.loads(pickle.dumps(RunsCode(proof)))
+    assert proof.exists(), "the pickle is harmless, so this test proves nothing"
+
+
+def test_a_folder_without_weights_is_not_exported_with_random_ones(
+    tmp_path: Path, checkpoint_folder: Callable[[str], Path]
+) -> None:
+    folder = tmp_path / "empty"
+    shutil.copytree(checkpoint_folder("resnet"), folder)
+    (folder / "open_clip_model.safetensors").unlink()
+
+    with pytest.raises(CheckpointError, match="weights"):
+        load(parse(str(folder)))
+
+
+def test_weights_of_another_shape_are_refused(
+    tmp_path: Path, checkpoint_folder: Callable[[str], Path]
+) -> None:
+    folder = tmp_path / "mixed"
+    shutil.copytree(checkpoint_folder("resnet"), folder)
+    shutil.copy(checkpoint_folder("siglip") / "open_clip_model.safetensors", folder)
+
+    with pytest.raises(CheckpointError, match="cannot load"):
+        load(parse(str(folder)))
+
+
+def test_a_local_weights_file_goes_with_its_architecture(tmp_path: Path) -> None:
+    import open_clip
+    from safetensors.torch import save_file
+
+    torch.manual_seed(3)
+    model = open_clip.create_model("RN50")
+    save_file(model.state_dict(), tmp_path / "finetuned.safetensors")
+
+    loaded = load(parse(f"RN50:{tmp_path / 'finetuned.safetensors'}"))
+
+    assert loaded.dim == 1024
+    assert torch.equal(loaded.model.visual.conv1.weight, model.visual.conv1.weight)
+
+
+def test_the_wrong_activation_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenAI's weights need QuickGELU, which `ViT-B-32` lacks; open_clip only warns."""
+    import open_clip
+    from safetensors.torch import save_file
+
+    file = tmp_path / "weights.safetensors"
+    save_file(open_clip.create_model("ViT-B-32").state_dict(), file)
+    # The hub cannot be reached from a test; everything after the download is real.
+    monkeypatch.setattr("open_clip.factory.download_pretrained", lambda *_, **__: str(file))
+
+    with pytest.raises(CheckpointError, match="ViT-B-32-quickgelu"):
+        load(parse("ViT-B-32:openai"))
+
+
+def test_random_weights_are_the_same_for_the_same_seed() -> None:
+    one, same, other = (load(parse("RN50"), random_seed=seed).source for seed in (1, 1, 2))
+    assert one.weights_sha256 == same.weights_sha256 != other.weights_sha256
+
+
+def test_what_a_checkpoint_says_of_itself(dual_encoder: Callable[[str], object]) -> None:
+    siglip, resnet = dual_encoder("siglip"), dual_encoder("resnet")
+    assert siglip.similarity.kind == "sigmoid"
+    assert siglip.similarity.logit_bias == -10
+    assert siglip.image.resize_mode == "squash"
+    assert resnet.similarity.kind == "softmax"
+    assert (resnet.image.resize_mode, resnet.image.fill) == ("longest", 127)
+    assert resnet.dim == 64

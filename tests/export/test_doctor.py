@@ -1,0 +1,117 @@
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tritonclip_export import doctor, tritonserver
+from tritonclip_export.doctor import Check, cpu_features, diagnose
+
+ROOT = Path(__file__).parents[2]
+
+
+def findings() -> dict[str, Check]:
+    return {check.name: check for check in diagnose()}
+
+
+@pytest.fixture(scope="module")
+def here() -> dict[str, Check]:
+    return findings()
+
+
+@pytest.mark.skipif(
+    ".".join(platform.python_version_tuple()[:2]) not in tritonserver.PYTHONS
+    or (platform.system(), platform.machine()) != ("Linux", "x86_64"),
+    reason="the server from PyPI does not run here",
+)
+def test_this_machine_can_serve_with_the_python_runtime(here: dict[str, Check]) -> None:
+    assert here["packages: client"].status == "ok"
+    assert here["packages: serve"].status == "ok"
+    assert here["tritonserver"].status == "ok"
+    assert "0.7" in here["tritonserver"].found
+    assert here["runtime: python"] == Check(
+        "runtime: python", "ok", "`tritonclip serve REPOSITORY`"
+    )
+
+
+def test_whatever_is_not_fine_has_a_remedy(here: dict[str, Check]) -> None:
+    assert [check for check in here.values() if check.status != "ok" and not check.remedy] == []
+    assert [check for check in here.values() if "could not be determined" in check.found] == []
+
+
+def test_a_bare_machine_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.system", lambda: "Darwin")
+    monkeypatch.setattr("platform.machine", lambda: "arm64")
+    monkeypatch.setattr("importlib.metadata.version", _nothing_is_installed)
+    monkeypatch.setattr("pathlib.Path.exists", lambda _: False)  # no /proc
+    monkeypatch.setattr("pathlib.Path.is_dir", lambda _: False)  # no /dev/shm
+    monkeypatch.delattr("os.sched_getaffinity", raising=False)
+    monkeypatch.setenv("PATH", "")
+
+    bare = findings()
+
+    assert bare["packages: export"].remedy == 'pip install "tritonclip[export]"'
+    assert "not for Darwin on arm64" in bare["tritonserver"].found
+    assert bare["docker"].remedy == "https://docs.docker.com/engine/install/"
+    assert bare["runtime: python"].status == "missing"
+    assert "--container" in bare["runtime: python"].remedy
+    assert bare["runtime: tensorrt"].remedy == "use a machine with an NVIDIA GPU"
+    assert [check for check in bare.values() if "could not be determined" in check.found] == []
+
+
+def _nothing_is_installed(package: str) -> str:
+    import importlib.metadata
+
+    raise importlib.metadata.PackageNotFoundError(package)
+
+
+def test_a_check_that_breaks_spoils_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: str) -> int:
+        raise ValueError("no such setting")
+
+    monkeypatch.setattr("os.sysconf", broken)
+
+    found = findings()
+
+    assert found["memory"].found == "could not be determined: ValueError: no such setting"
+    assert found["python"].status == "ok"
+
+
+def test_the_packages_are_those_of_the_extras() -> None:
+    tomllib = pytest.importorskip("tomllib")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {"client": project["dependencies"], **project["optional-dependencies"]}
+
+    for extra, packages in doctor.PACKAGES.items():
+        requirements = " ".join(declared.get(extra, packages))
+        # grpcio comes with tritonclient[grpc].
+        assert [p for p in packages if p not in requirements and p != "grpcio"] == []
+        if f"tritonclip[{extra}]" in doctor.INSTALL[extra]:
+            assert extra in declared
+
+
+def test_cpu_features_are_named_as_people_know_them() -> None:
+    flags = ["fpu", "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_int8"]
+
+    assert cpu_features(flags) == ["AVX2", "AVX-512", "VNNI", "BF16", "AMX"]
+    assert cpu_features(["fpu", "avx2", "avx_vnni"]) == ["AVX2", "VNNI"]
+    assert cpu_features([]) == []
+
+
+def test_the_doctor_imports_nothing_heavy() -> None:
+    heavy = ["torch", "onnx", "onnxruntime", "open_clip", "numpy", "pytriton"]
+    code = "import sys, tritonclip; before = set(sys.modules);"
+    code += "from tritonclip_export.doctor import diagnose; diagnose();"
+    code += f"print(sorted(set({heavy}) & (set(sys.modules) - before)))"
+
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout == "[]\n"

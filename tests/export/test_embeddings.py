@@ -1,0 +1,74 @@
+"""Embedding files, read back by the libraries people read them with."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from tritonclip.errors import InvalidArgument
+from tritonclip_export.embeddings import FORMATS, open_writer
+
+ROWS = np.random.default_rng(0).normal(size=(5, 7)).astype(np.float32)
+NAMES = ["a.jpg", "b c.png", "日本.webp", "d", "e"]
+FAILED = 2
+
+
+def write(file: Path) -> None:
+    with open_writer(file, dim=7) as writer:
+        for i, name in enumerate(NAMES):
+            writer.write(name, np.full(7, np.nan, np.float32) if i == FAILED else ROWS[i])
+
+
+def test_every_format_keeps_every_bit_and_leaves_failures_out(tmp_path: Path) -> None:
+    for format in FORMATS:
+        write(tmp_path / f"vectors{format}")
+    good = [i for i in range(5) if i != FAILED]
+
+    npz = np.load(tmp_path / "vectors.npz")
+    parquet = pq.read_table(tmp_path / "vectors.parquet")
+    lines = [json.loads(x) for x in (tmp_path / "vectors.jsonl").read_text().splitlines()]
+
+    for names, vectors in (
+        (npz["names"].tolist(), npz["embeddings"]),
+        (parquet["name"].to_pylist(), np.array(parquet["embedding"].to_pylist(), np.float32)),
+        ([x["name"] for x in lines], np.array([x["embedding"] for x in lines], np.float32)),
+    ):
+        assert names == [NAMES[i] for i in good]
+        np.testing.assert_array_equal(vectors, ROWS[good])
+
+
+def test_rows_of_a_npy_stay_in_line_with_the_inputs(tmp_path: Path) -> None:
+    write(tmp_path / "vectors.npy")
+
+    vectors = np.load(tmp_path / "vectors.npy")
+
+    assert np.isnan(vectors[FAILED]).all()
+    np.testing.assert_array_equal(np.delete(vectors, FAILED, 0), np.delete(ROWS, FAILED, 0))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_failure_half_way_leaves_the_previous_file(format: str, tmp_path: Path) -> None:
+    file = tmp_path / f"vectors{format}"
+    write(file)
+    before = file.read_bytes()
+
+    def die_half_way() -> None:
+        with open_writer(file, dim=7) as writer:
+            writer.write("x", ROWS[0])
+            raise RuntimeError("the server died")
+
+    with pytest.raises(RuntimeError, match="the server died"):
+        die_half_way()
+
+    assert file.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+
+@pytest.mark.parametrize("name", ["vectors.csv", "vectors", "no/such/folder/vectors.npy"])
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(
+    name: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidArgument), open_writer(tmp_path / name, dim=7):
+        pytest.fail("the block must not be entered")
