@@ -1,0 +1,73 @@
+"""The command line. Each command imports what it needs when it runs, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from tritonclip_export.cli import queries, serving, toolchain
+from tritonclip_export.cli.failures import report
+
+app = typer.Typer(
+    name="tritonclip",
+    help="Any CLIP-family checkpoint as a verified Triton Inference Server deployment.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tritonclip {importlib.metadata.version('tritonclip')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Read in `main`, before the command: a failure may come from parsing already."""
+    del debug, version
+
+
+_COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
+    "From checkpoint to server": (
+        toolchain.models,
+        toolchain.export,
+        toolchain.assemble,
+        toolchain.verify,
+        serving.serve,
+        serving.doctor,
+    ),
+    "Query a running server": (queries.embed, queries.classify, queries.info),
+}
+for _panel, _commands in _COMMANDS.items():
+    for _command in _commands:
+        app.command(rich_help_panel=_panel)(_command)
+
+
+def main() -> None:
+    """Run the command line; errors made on purpose are one paragraph and exit status 1."""
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
+    # Accepted anywhere, as people add it to the end of the command that just failed.
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        app(arguments)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(141)
+    except Exception as error:
+        if debug:
+            raise
+        sys.exit(report(error))

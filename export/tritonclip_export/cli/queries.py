@@ -1,0 +1,223 @@
+"""`embed`, `classify` and `info`: ask a running server, from a shell."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tritonclip.errors import InvalidArgument, InvalidInput
+from tritonclip_export.cli import output
+from tritonclip_export.cli.output import Json
+
+Url = Annotated[
+    str,
+    typer.Option("--url", "-u", envvar="TRITONCLIP_URL", help="HOST:PORT (gRPC) or http://..."),
+]
+Model = Annotated[
+    str | None, typer.Option("--model", "-m", help="The bundle's name, if the server has several.")
+]
+LOCAL = "127.0.0.1:8001"
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"})
+
+
+def embed(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(help="Image files and folders; with --text, texts. - reads lines of stdin."),
+    ],
+    text: Annotated[bool, typer.Option("--text", "-t", help="The inputs are texts.")] = False,
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="A .npy, .npz, .parquet or .jsonl file. [jsonl, stdout]"
+        ),
+    ] = None,
+    url: Url = LOCAL,
+    model: Model = None,
+    json: Json = False,
+) -> None:
+    """Embed images or texts.
+
+    An image that cannot be embedded is reported and left out (in a .npy, which has no names, its
+    row is NaN); the others are written all the same, and the exit status is 1.
+    """
+    from tritonclip import Client
+    from tritonclip_export.embeddings import open_writer
+
+    items = _lines(inputs) if text else _image_files(inputs)
+    waiting: deque[str] = deque()  # names whose vectors are in flight
+    failed: list[InvalidInput] = []
+    count = 0
+
+    def remembered() -> Iterator[str]:
+        for item in items:
+            waiting.append(item)
+            yield item
+
+    with Client(url, model=model) as client, _counting(quiet=to is None or json) as show:
+        dim = client.info().dim
+        stream = client.stream_texts if text else client.stream_images
+        with open_writer(to, dim=dim) as writer:
+            for vector in stream(remembered(), on_error=failed.append):
+                writer.write(waiting.popleft(), vector)
+                count += 1
+                show(count)
+            if not count:
+                raise InvalidArgument(f"nothing to embed in {' '.join(inputs)!r}")
+    if to is not None and json:
+        done = {"output": to, "embedded": count - len(failed), "dim": dim}
+        output.print_json({**done, "failed": [str(error) for error in failed]})
+    elif to is not None:
+        output.console().print(f"{count - len(failed)} x {dim} -> [bold]{to}[/]")
+    for error in failed:
+        print(f"failed: {error}", file=sys.stderr)
+    if failed:
+        raise typer.Exit(1)
+
+
+def classify(
+    images: Annotated[list[str], typer.Argument(help="Image files and folders.")],
+    labels: Annotated[
+        str | None, typer.Option("--labels", "-l", help="Comma-separated: 'cat, dog, teapot'.")
+    ] = None,
+    labels_file: Annotated[
+        Path | None, typer.Option("--labels-file", help="A UTF-8 file with one label a line.")
+    ] = None,
+    template: Annotated[
+        list[str] | None,
+        typer.Option(help="photo, openai (80 prompts), plain, or a sentence with {}; repeatable."),
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="Labels to show for each image.")] = 3,
+    url: Url = LOCAL,
+    model: Model = None,
+    json: Json = False,
+) -> None:
+    """Classify images by labels the model was never trained for."""
+    from tritonclip import Client
+
+    wanted = _labels(labels, labels_file)
+    named = template is not None and len(template) == 1 and "{}" not in template[0]
+    templates: str | list[str] = "photo" if not template else template[0] if named else template
+    files = list(_image_files(images))
+    if not files:
+        raise InvalidArgument(f"no images in {' '.join(images)!r}")
+    with Client(url, model=model) as client:
+        results = client.classify(files, wanted, templates)
+    if json:
+        output.print_json(
+            [
+                {"image": file, "labels": [{"label": x, "probability": p} for x, p in r.top(top)]}
+                for file, r in zip(files, results, strict=True)
+            ]
+        )
+        return
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold")
+    table.add_column("image", no_wrap=True)
+    table.add_column("label")
+    table.add_column("probability", no_wrap=True)
+    for file, result in zip(files, results, strict=True):
+        for rank, (label, probability) in enumerate(result.top(top)):
+            style = "bold" if rank == 0 else "dim"
+            bar = "█" * round(20 * probability)
+            table.add_row(
+                file if rank == 0 else "",
+                f"[{style}]{_escaped(label)}[/]",
+                f"{probability:6.1%} [cyan]{bar}[/]",
+            )
+    console = output.console()
+    console.soft_wrap = False
+    console.print(table)
+
+
+def info(url: Url = LOCAL, model: Model = None, json: Json = False) -> None:
+    """Show what a running server serves, and whether it is well."""
+    from tritonclip import Client
+
+    with Client(url, model=model) as client:
+        health = client.health()
+        described = client.info()
+    if json:
+        output.print_json({**asdict(described), "health": asdict(health)})
+        return
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False)
+    table.add_column(style="dim")
+    table.add_column()
+    rows: dict[str, Any] = {
+        "model": f"[bold]{described.name}[/]",
+        "source": described.source,
+        "weights": f"sha256 {described.weights_sha256[:16]}...",
+        "image": f"{described.image_width} x {described.image_height} pixels",
+        "text": f"up to {described.context_length} tokens",
+        "embedding": f"{described.dim} x float32, unit length",
+        "similarity": f"{described.similarity}, scale {described.logit_scale:.4g}, "
+        f"bias {described.logit_bias:.4g}",
+        "runtime": f"{described.runtime}, {described.precision}",
+        "batch": f"up to {described.max_batch_size} a request",
+        "server": f"Triton {health.server_version}, "
+        + ("[green]ready[/]" if health.ok else f"[red]not ready: {health.detail}[/]"),
+    }
+    for key, value in rows.items():
+        table.add_row(key, value)
+    output.console().print(table)
+
+
+@contextmanager
+def _counting(*, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """A count on standard error while many inputs go through."""
+    if quiet:
+        yield lambda _: None
+        return
+    with output.console(stderr=True).status("embedding") as status:
+        yield lambda count: status.update(f"{count} embedded")
+
+
+def _image_files(inputs: Sequence[str]) -> Iterator[str]:
+    """Files as they are, the images below folders in order, lines of standard input for `-`."""
+    for item in _lines(inputs):
+        path = Path(item)
+        if path.is_dir():
+            yield from (str(f) for f in sorted(path.rglob("*")) if f.suffix.lower() in SUFFIXES)
+        else:
+            yield item
+
+
+def _lines(inputs: Sequence[str]) -> Iterator[str]:
+    for item in inputs:
+        if item == "-":
+            yield from (line.rstrip("\n") for line in sys.stdin)
+        else:
+            yield item
+
+
+def _labels(labels: str | None, file: Path | None) -> list[str]:
+    if (labels is None) == (file is None):
+        raise InvalidArgument("give the labels either with --labels or with --labels-file")
+    if labels is not None:
+        found = labels.split(",")
+    else:
+        assert file is not None
+        if not file.is_file():
+            raise InvalidArgument(f"--labels-file {file} does not exist")
+        found = file.read_text(encoding="utf-8").splitlines()
+    stripped = [label.strip() for label in found if label.strip()]
+    if not stripped:
+        raise InvalidArgument("there are no labels; write --labels 'cat, dog'")
+    return stripped
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

@@ -1,0 +1,141 @@
+"""`serve` and `doctor`: the server, and what this machine needs for it."""
+
+from __future__ import annotations
+
+import json as json_lines
+import shlex
+import signal
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from tritonclip_export.cli import output
+from tritonclip_export.cli.output import Json
+
+
+class LogLevel(str, Enum):
+    """The least severe lines of the server's log to show."""
+
+    error = "error"
+    warning = "warning"
+    info = "info"
+    verbose = "verbose"
+
+
+def serve(
+    repository: Annotated[Path, typer.Argument(help="What `assemble` wrote.")] = Path("repository"),
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    http_port: Annotated[
+        int | None, typer.Option(help="0: any free one. [8000, or a free one if busy]")
+    ] = None,
+    grpc_port: Annotated[int | None, typer.Option(help="Likewise. [8001]")] = None,
+    metrics_port: Annotated[int | None, typer.Option(help="Likewise. [8002]")] = None,
+    log_level: Annotated[LogLevel, typer.Option(help="Log lines to show.")] = LogLevel.warning,
+    poll: Annotated[
+        int | None,
+        typer.Option(
+            metavar="SECONDS", help="Follow changes of the repository, looking this often."
+        ),
+    ] = None,
+    container: Annotated[
+        bool,
+        typer.Option("--container", help="NVIDIA's container instead of the server from PyPI."),
+    ] = False,
+    tag: Annotated[
+        str | None, typer.Option(help="With --container: its release, like 26.07.")
+    ] = None,
+    image: Annotated[str | None, typer.Option(help="With --container: another image.")] = None,
+    gpus: Annotated[
+        str | None, typer.Option(help="With --container: all, or device=0, as docker takes it.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --container: print the command, do not run it.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Serve a repository until Ctrl-C, on the tritonserver from PyPI or in NVIDIA's container."""
+    from tritonclip.errors import InvalidArgument
+    from tritonclip_export.ports import Ports
+
+    # Also when started in the background of a script, where SIGINT is ignored, or by a service
+    # manager, which sends SIGTERM.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    ports = Ports(http=http_port, grpc=grpc_port, metrics=metrics_port)
+    control: Literal["none", "poll"] = "none" if poll is None else "poll"
+    if container:
+        from tritonclip_export import container as docker
+
+        command = docker.docker_run(
+            repository,
+            image=image or docker.image_name(tag or docker.TAG),
+            gpus=gpus,
+            host=host,
+            ports=ports,
+            control=control,
+            poll_seconds=poll or 5,
+        )
+        print(shlex.join(command))
+        if not dry_run:
+            docker.run(command)
+        return
+    if tag or image or gpus or dry_run:
+        raise InvalidArgument("--tag, --image, --gpus and --dry-run go with --container")
+    from tritonclip_export.server import Server
+    from tritonclip_export.server_log import Level
+
+    console = output.console(stderr=True)
+    server = Server(
+        repository,
+        host=host,
+        ports=ports,
+        control=control,
+        poll_seconds=poll or 5,
+        log_level=Level[log_level.value.upper()],
+    )
+    try:
+        with console.status(f"starting tritonserver on {repository}"):
+            server.start()
+        if json:
+            urls = {"grpc": server.grpc_url, "http": server.http_url, "metrics": server.metrics_url}
+            print(json_lines.dumps(urls), flush=True)
+        else:
+            console.print(f"[green]ready[/]  gRPC [bold]{server.grpc_url}[/]")
+            console.print(f"       HTTP http://{server.http_url}")
+            console.print(f"       metrics http://{server.metrics_url}/metrics")
+            console.print(f"[dim]tritonclip info --url {server.grpc_url}; Ctrl-C stops it[/]")
+        server.wait()
+    except KeyboardInterrupt:
+        console.print("stopping")
+    finally:
+        server.stop()
+
+
+def doctor(json: Json = False) -> None:
+    """Show what this machine has, what it lacks, and the command that brings it."""
+    from dataclasses import asdict
+
+    from tritonclip_export.doctor import diagnose
+
+    checks = diagnose()
+    if json:
+        output.print_json([asdict(check) for check in checks])
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    marks = {"ok": "[green]ok[/]", "warn": "[yellow]warn[/]", "missing": "[red]missing[/]"}
+    table = Table(box=None, show_header=False)
+    for column in ("", "check", "found", "remedy"):
+        table.add_column(column)
+    for check in checks:
+        # As plain text: in "tritonclip[serve]" the brackets are no markup.
+        cells = (Text(check.name), Text(check.found), Text(check.remedy, "dim"))
+        table.add_row(marks[check.status], *cells)
+    console = output.console()
+    console.soft_wrap = False
+    console.print(table)
+    sys.stdout.flush()

@@ -1,0 +1,219 @@
+"""`models`, `export`, `assemble` and `verify`: from a checkpoint to a repository that is proven."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tritonclip_export.cli import output
+from tritonclip_export.cli.output import Json
+from tritonclip_export.errors import ParityError
+
+if TYPE_CHECKING:
+    from tritonclip_export.bundle import Parity
+
+
+class Runtime(str, Enum):
+    """What executes the encoders inside Triton."""
+
+    python = "python"
+    onnxruntime = "onnxruntime"
+    tensorrt = "tensorrt"
+
+
+def models(
+    words: Annotated[
+        list[str] | None, typer.Argument(help="Show only names or tags with all these words.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List the architectures and pretrained tags that can be exported."""
+    from tritonclip_export import catalogue
+
+    found = catalogue.search(words or [])
+    if json:
+        output.print_json([vars(entry) for entry in found])
+        return
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold")
+    table.add_column("architecture", no_wrap=True)
+    for column in ("image", "dim", "text"):
+        table.add_column(column, justify="right")
+    table.add_column("pretrained tags")
+    for entry in found:
+        size = "x".join(map(str, dict.fromkeys((entry.image_height, entry.image_width))))
+        table.add_row(
+            entry.architecture,
+            size,
+            str(entry.dim),
+            str(entry.context_length),
+            " ".join(entry.tags),
+        )
+    console = output.console()
+    console.soft_wrap = False
+    console.print(table)
+    console.print(f"[dim]{len(found)} architectures; export one with ARCHITECTURE:TAG[/]")
+
+
+def export(
+    checkpoint: Annotated[
+        str, typer.Argument(help="ARCH:TAG, ARCH:WEIGHTS_FILE, hf-hub:ORG/NAME or a folder.")
+    ],
+    to: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The bundle's folder. [bundles/NAME]")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="What its models are called on the server.")
+    ] = None,
+    max_batch: Annotated[int, typer.Option(min=1, help="The largest batch to check.")] = 64,
+    random_weights: Annotated[
+        int | None,
+        typer.Option(metavar="SEED", help="Random weights, for a bare ARCH: to try or benchmark."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Export again though nothing changed.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Export a checkpoint to a bundle: two ONNX encoders, tokenizer.json and bundle.json."""
+    from tritonclip_export import checkpoint as checkpoints
+    from tritonclip_export.export import export as write_bundle
+    from tritonclip_export.export import up_to_date
+
+    with output.steps() as step:
+        step(f"loading {checkpoint}")
+        reference = checkpoints.parse(checkpoint)
+        name = name or reference.default_name
+        target = to or Path("bundles") / name
+        loaded = checkpoints.load(reference, random_seed=random_weights)
+        bundle = None if force else up_to_date(loaded, target, name=name, max_batch=max_batch)
+        fresh = bundle is None
+        if bundle is None:
+            bundle = write_bundle(loaded, target, name=name, max_batch=max_batch, progress=step)
+    if json:
+        output.print_json(
+            {"path": target, "exported": fresh, **bundle.info.model_dump(mode="json")}
+        )
+        return
+    if fresh:
+        _print_parity(bundle.info.parity)
+    what = "bundle" if fresh else "up to date:"
+    output.console().print(f"{what} [bold]{target}[/]  [dim]next: tritonclip assemble {target}[/]")
+
+
+def assemble(
+    bundles: Annotated[list[Path], typer.Argument(help="Folders that `export` wrote.")],
+    to: Annotated[
+        Path, typer.Option("--output", "-o", help="The repository's folder; may be in use.")
+    ] = Path("repository"),
+    runtime: Annotated[
+        Runtime,
+        typer.Option(help="python: any machine. onnxruntime, tensorrt: NVIDIA's container."),
+    ] = Runtime.python,
+    max_image_bytes: Annotated[int | None, typer.Option(help="Limit for one image.")] = None,
+    max_image_pixels: Annotated[int | None, typer.Option(help="Limit for one image.")] = None,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove models of bundles that are not named.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Assemble bundles into one Triton model repository."""
+    from tritonclip_export import repository
+    from tritonclip_export.bundle import Bundle
+    from tritonclip_export.parameters import Limits
+
+    given = {"max_image_bytes": max_image_bytes, "max_image_pixels": max_image_pixels}
+    done = repository.assemble(
+        [Bundle.load(path) for path in bundles],
+        to,
+        runtime=runtime.value,
+        limits=Limits(**{key: value for key, value in given.items() if value is not None}),
+        prune=prune,
+    )
+    if json:
+        output.print_json(vars(done))
+        return
+    console = output.console()
+    for label, names in (
+        ("[green]written[/]", done.written),
+        ("unchanged", done.unchanged),
+        ("[red]removed[/]", done.removed),
+        ("kept", done.kept),
+    ):
+        if names:
+            console.print(f"{label}  {'  '.join(names)}")
+    if done.kept:
+        console.print("[dim]kept models belong to bundles not named here; --prune removes them[/]")
+    for file in done.missing:
+        console.print(f"[yellow]missing[/]  {file}: build it from the bundle's ONNX graph")
+    serve = f"tritonclip serve {to}" + ("" if runtime is Runtime.python else " --container")
+    console.print(f"repository [bold]{to}[/]  [dim]next: {serve}[/]")
+
+
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="The bundle.")],
+    server: Annotated[
+        str | None, typer.Option("--server", help="Also compare this running server: HOST:PORT.")
+    ] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="The checkpoint, if it is no longer where it was exported.")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="A folder of your own images. [twelve photographs]")
+    ] = None,
+    texts: Annotated[
+        Path | None, typer.Option(help="A file of your own texts, one a line. [33 texts]")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Measure parity hop by hop, from the checkpoint's own library to a running server."""
+    from tritonclip_export import samples
+    from tritonclip_export import verify as hops
+    from tritonclip_export.bundle import Bundle
+
+    loaded = Bundle.load(bundle)
+    inputs = hops.Inputs.read(
+        samples.images_in(images) if images else samples.sample_images(),
+        samples.texts_in(texts) if texts else samples.sample_texts(),
+    )
+    with output.steps() as step:
+        verified = hops.verify(loaded, inputs, checkpoint=checkpoint, server=server, progress=step)
+    figures = verified.info.parity
+    if json:
+        output.print_json([figure.model_dump() for figure in figures])
+    else:
+        _print_parity(figures)
+    if broken := [figure.stage for figure in figures if not figure.passed]:
+        raise ParityError(f"parity is broken at: {', '.join(broken)}")
+
+
+def _print_parity(figures: tuple[Parity, ...]) -> None:
+    from rich.table import Table
+
+    def number(value: float | None, form: str) -> str:
+        return "" if value is None else format(value, form)
+
+    table = Table(box=None, header_style="bold")
+    table.add_column("")
+    table.add_column("stage", no_wrap=True)
+    for column in ("samples", "max error", "mean error", "of spread", "min cosine", "retrieval"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for figure in figures:
+        cells: list[Any] = [
+            "[green]✓[/]" if figure.passed else "[red]✗[/]",
+            figure.stage,
+            str(figure.samples),
+            number(figure.max_abs_error, ".1e") if figure.max_abs_error else "0",
+            number(figure.mean_abs_error, ".1e") if figure.mean_abs_error else "0",
+            number(figure.relative_to_spread, ".1e"),
+            number(figure.min_cosine, ".8f"),
+            number(figure.retrieval_agreement, ".0%"),
+        ]
+        table.add_row(*cells)
+    console = output.console()
+    console.soft_wrap = False
+    console.print(table)

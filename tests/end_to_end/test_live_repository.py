@@ -1,0 +1,80 @@
+"""A repository that changes while a polling server uses it."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tritonclip import Client, ImageError
+from tritonclip_export.bundle import Bundle
+from tritonclip_export.parameters import Limits
+from tritonclip_export.ports import Ports
+from tritonclip_export.repository import assemble
+from tritonclip_export.samples import sample_images
+from tritonclip_export.server import Server
+
+SMALL = min(sample_images(), key=lambda path: path.stat().st_size).read_bytes()
+LARGE = max(sample_images(), key=lambda path: path.stat().st_size).read_bytes()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "nothing changed"
+        time.sleep(0.2)
+
+
+@pytest.mark.slow
+def test_a_polling_server_answers_through_every_change(
+    bundle: Callable[[str], Bundle], tmp_path: Path
+) -> None:
+    """Limits change twice and a bundle is added, while a client keeps asking."""
+    repository = tmp_path / "repository"
+
+    def reassemble(*names: str, max_image_bytes: int) -> None:
+        limits = Limits(max_image_bytes=max_image_bytes)
+        assemble([bundle(n) for n in names], repository, runtime="python", limits=limits)
+
+    def is_taken(encoded: bytes) -> bool:
+        with Client(server.grpc_url, model="resnet") as fresh:
+            try:
+                fresh.embed_images(encoded)
+            except ImageError as error:
+                assert "limit" in error.reason or "more than" in error.reason, error
+                return False
+            return True
+
+    answers: list[np.ndarray] = []
+    failures: list[Exception] = []
+    stop = threading.Event()
+
+    def keep_asking() -> None:
+        with Client(server.grpc_url, model="resnet", retries=20) as client:
+            while not stop.is_set():
+                try:
+                    answers.append(client.embed_images(SMALL))
+                except Exception as error:
+                    failures.append(error)
+
+    reassemble("resnet", max_image_bytes=10_000_000)
+    with Server(repository, ports=Ports(0, 0, 0), control="poll", poll_seconds=1) as server:
+        thread = threading.Thread(target=keep_asking)
+        thread.start()
+        try:
+            assert is_taken(LARGE)
+            reassemble("resnet", max_image_bytes=len(LARGE) - 1)
+            wait_until(lambda: not is_taken(LARGE))
+            reassemble("resnet", "siglip", max_image_bytes=10_000_000)
+            wait_until(lambda: is_taken(LARGE))
+            with Client(server.grpc_url, model="siglip") as other:
+                wait_until(lambda: other.health().ok)
+        finally:
+            stop.set()
+            thread.join()
+
+    assert not failures
+    assert len(answers) > 10
+    assert all(np.allclose(answer, answers[0], atol=1e-6) for answer in answers)

@@ -1,0 +1,245 @@
+"""What a user gets from a real server: the checkpoint's own embeddings, whatever happens around."""
+
+import asyncio
+import io
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tritonclient.grpc as triton_grpc
+from PIL import Image
+from tritonclient.utils import InferenceServerException
+
+from tritonclip import AsyncClient, Client, ImageError, ModelNotFound, TextError
+from tritonclip_export import verify
+from tritonclip_export.bundle import Bundle
+from tritonclip_export.ports import Ports
+from tritonclip_export.samples import sample_images, sample_texts
+from tritonclip_export.server import Server
+
+NAMES = ("demo", "siglip", "resnet")
+IMAGES = [path.read_bytes() for path in sample_images()]
+TEXTS = sample_texts()
+
+
+@pytest.fixture(scope="module", params=["grpc", "http"])
+def url(request: pytest.FixtureRequest, server: Server) -> str:
+    """The server's address, once for each protocol."""
+    return server.grpc_url if request.param == "grpc" else f"http://{server.http_url}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_served_embeddings_are_the_checkpoints_own(
+    name: str, url: str, dual_encoder: Callable[[str], object]
+) -> None:
+    inputs = verify.Inputs(tuple(IMAGES), tuple(TEXTS))
+    reference = verify.reference_embeddings(dual_encoder(name), inputs)
+
+    with Client(url, model=name, batch_size=5) as client:
+        served = verify.Pair(client.embed_images(IMAGES), client.embed_texts(TEXTS))
+
+    for figure in verify.compare_pairs("served", reference, served):
+        assert figure.passed, figure
+    assert np.abs(served.images - reference.images).max() < 2e-6
+
+
+def test_every_way_to_hand_over_an_image_gives_the_same_embedding(url: str, tmp_path: Path) -> None:
+    picture = Image.open(io.BytesIO(IMAGES[2])).convert("RGB")
+    file = tmp_path / "chelsea.png"
+    picture.save(file)
+
+    with Client(url, model="demo") as client:
+        vectors = client.embed_images(
+            [file, str(file), file.read_bytes(), picture, np.asarray(picture)]
+        )
+        single = client.embed_images(file)
+
+    assert single.shape == (192,)
+    for vector in vectors:
+        np.testing.assert_array_equal(vector, single)
+
+
+def test_a_batch_equals_its_items_one_by_one(server: Server) -> None:
+    with Client(server.grpc_url, model="demo", batch_size=32) as packed:
+        together = packed.embed_images(IMAGES), packed.embed_texts(TEXTS)
+    with Client(server.grpc_url, model="demo", batch_size=1) as single:
+        apart = single.embed_images(IMAGES), single.embed_texts(TEXTS)
+
+    for a, b in zip(together, apart, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def bad_images() -> dict[str, bytes]:
+    huge = io.BytesIO()
+    Image.new("1", (12_000, 12_000)).save(huge, "PNG")
+    return {
+        "empty": b"",
+        "not a supported": b"garbage",
+        "truncated": IMAGES[0][:5000],
+        "12000 x 12000": huge.getvalue(),
+    }
+
+
+def test_a_bad_image_fails_alone_under_concurrent_load(server: Server) -> None:
+    """Good and bad requests share dynamic batches; only the bad ones fail, each with its reason."""
+    bad = list(bad_images().items())
+    with Client(server.grpc_url, model="demo") as client:
+        expected = client.embed_images(IMAGES)
+
+    def good(turn: int) -> bool:
+        i = turn % len(IMAGES)
+        return np.allclose(client.embed_images(IMAGES[i]), expected[i], atol=1e-6)
+
+    def wrong(turn: int) -> bool:
+        reason, encoded = bad[turn % len(bad)]
+        with pytest.raises(ImageError, match=reason):
+            client.embed_images(encoded)
+        return True
+
+    with (
+        Client(server.grpc_url, model="demo", concurrency=16) as client,
+        ThreadPoolExecutor(16) as threads,
+    ):
+        answers = threads.map(
+            lambda turn: (wrong if turn % 3 == 0 else good)(turn // 2), range(240)
+        )
+        assert all(answers)
+        assert client.health().ok
+
+
+def test_bad_images_within_one_request_cost_only_themselves(url: str) -> None:
+    reasons = list(bad_images())
+    mixed = [*IMAGES[:3], *bad_images().values(), *IMAGES[3:6]]
+    failures: list[ImageError] = []
+
+    with Client(url, model="demo", batch_size=16) as client:
+        vectors = client.embed_images(mixed, on_error=failures.append)
+        expected = client.embed_images(IMAGES[:6])
+
+    assert [failure.index for failure in failures] == [3, 4, 5, 6]
+    for failure, reason in zip(failures, reasons, strict=True):
+        assert reason in failure.reason
+    assert np.isnan(vectors[3:7]).all()
+    np.testing.assert_allclose(np.delete(vectors, range(3, 7), 0), expected, atol=1e-6)
+
+
+def test_a_text_that_is_not_utf8_fails_alone(server: Server) -> None:
+    def embed(*texts: bytes) -> np.ndarray:
+        data = np.array([[text] for text in texts], np.object_)
+        tensor = triton_grpc.InferInput("TEXT", list(data.shape), "BYTES")
+        tensor.set_data_from_numpy(data)
+        return client.infer("demo_text", [tensor]).as_numpy("EMBEDDING")
+
+    with (
+        triton_grpc.InferenceServerClient(server.grpc_url) as client,
+        ThreadPoolExecutor(8) as threads,
+    ):
+        pending = [
+            threads.submit(embed, b"a cat", b"\xff\xfe" if i % 4 == 0 else b"a dog")
+            for i in range(32)
+        ]
+        for i, answer in enumerate(pending):
+            if i % 4 == 0:
+                with pytest.raises(InferenceServerException, match="text 1: not UTF-8"):
+                    answer.result()
+            else:
+                assert answer.result().shape == (2, 192)
+
+
+async def test_the_async_client_gives_the_same(server: Server) -> None:
+    with Client(server.grpc_url, model="siglip") as client:
+        expected = client.embed_images(IMAGES), client.embed_texts(TEXTS)
+
+    async with AsyncClient(server.grpc_url, model="siglip", batch_size=3) as client:
+        images, texts = await asyncio.gather(client.embed_images(IMAGES), client.embed_texts(TEXTS))
+
+    np.testing.assert_allclose(images, expected[0], atol=1e-6)
+    np.testing.assert_allclose(texts, expected[1], atol=1e-6)
+
+
+def test_a_long_stream_keeps_order_and_reads_only_as_far_as_it_needs(server: Server) -> None:
+    read = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal read
+        while True:
+            yield IMAGES[read % len(IMAGES)]
+            read += 1
+
+    with Client(server.grpc_url, model="demo", batch_size=4, concurrency=4) as client:
+        expected = client.embed_images(IMAGES)
+        stream = client.stream_images(endless())
+        for i in range(300):
+            np.testing.assert_allclose(next(stream), expected[i % len(IMAGES)], atol=1e-6)
+        assert read < 300 + 2 * 4 * 4 + 4
+
+
+def test_several_models_on_one_server_must_be_named(server: Server) -> None:
+    with Client(server.grpc_url) as client, pytest.raises(ModelNotFound, match=r"demo.*siglip"):
+        client.embed_texts("a cat")
+    with Client(server.grpc_url, model="dmeo") as client, pytest.raises(ModelNotFound):
+        client.embed_texts("a cat")
+
+
+def test_a_client_learns_everything_from_the_server(
+    url: str, bundle: Callable[[str], Bundle]
+) -> None:
+    for name in NAMES:
+        expected = bundle(name).info
+        with Client(url, model=name) as client:
+            info = client.info()
+        assert (info.name, info.dim) == (name, expected.dim)
+        assert info.similarity == expected.similarity.kind
+        assert info.logit_scale == expected.similarity.logit_scale
+        assert info.logit_bias == expected.similarity.logit_bias
+        assert (info.image_height, info.image_width) == (
+            expected.image.height,
+            expected.image.width,
+        )
+        assert info.context_length == expected.text.context_length
+        assert info.weights_sha256 == expected.source.weights_sha256
+        assert info.max_batch_size == 32
+
+
+def test_too_large_an_image_is_refused_before_it_travels(server: Server) -> None:
+    with Client(server.grpc_url, model="demo") as client:
+        limit = client.info().max_image_bytes
+        with pytest.raises(ImageError, match=f"{limit:,}"):
+            client.embed_images(bytes(limit + 1))
+
+
+def test_a_text_of_the_wrong_type_names_itself(server: Server) -> None:
+    with Client(server.grpc_url, model="demo") as client, pytest.raises(TextError, match="1"):
+        client.embed_texts(["a cat", 5])
+
+
+def test_repeated_texts_come_from_the_response_cache(server: Server) -> None:
+    def hits() -> int:
+        with triton_grpc.InferenceServerClient(server.grpc_url) as client:
+            statistics = client.get_inference_statistics("demo_text").model_stats[0]
+        return int(statistics.inference_stats.cache_hit.count)
+
+    before = hits()
+    with Client(server.grpc_url, model="demo") as client:
+        first = client.embed_texts("a text that no other test sends")
+        np.testing.assert_array_equal(client.embed_texts("a text that no other test sends"), first)
+    assert hits() == before + 1
+
+
+def test_a_client_lives_through_a_restart_of_its_server(repository: Path) -> None:
+    with Server(repository, ports=Ports(0, 0, 0)) as first:
+        ports = Ports(*(int(u.rsplit(":")[-1]) for u in (first.http_url, first.grpc_url)), 0)
+        client = Client(first.grpc_url, model="demo", retries=30)
+        before = client.embed_texts(TEXTS)
+    answer: list[np.ndarray] = []
+    waiting = threading.Thread(target=lambda: answer.append(client.embed_texts(TEXTS)))
+    waiting.start()
+    with Server(repository, ports=ports):
+        waiting.join(60)
+        client.close()
+
+    assert len(answer) == 1, "the request that was sent while the server was down got no answer"
+    np.testing.assert_allclose(answer[0], before, atol=1e-6)
