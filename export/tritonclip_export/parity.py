@@ -26,12 +26,16 @@ class Tolerance:
 
     relative_to_spread: float
     min_cosine: float
+    min_retrieval: float = 1.0
     # Below this an error is rounding, whatever the spread: float32 unit vectors of some hundred
     # dimensions, summed in another order, differ by a few 1e-7 in a component.
     abs_floor: float = 2e-6
 
     def __str__(self) -> str:
-        return f"relative <= {self.relative_to_spread:g}, cosine >= {self.min_cosine:g}"
+        return (
+            f"relative <= {self.relative_to_spread:g}, cosine >= {self.min_cosine:g}, "
+            f"retrieval >= {self.min_retrieval:g}"
+        )
 
 
 # One place for every threshold. "exact" stages (token ids, pixels) tolerate nothing.
@@ -130,6 +134,8 @@ def describe(figure: Parity) -> str:
     if figure.min_cosine is not None and figure.relative_to_spread is not None:
         parts.append(f"relative to spread {figure.relative_to_spread:.2g}")
         parts.append(f"min cosine {figure.min_cosine:.7f}")
+    if figure.retrieval_agreement is not None:
+        parts.append(f"retrieval {figure.retrieval_agreement:.4f}")
     return f"{', '.join(parts)} over {figure.samples} samples; tolerance: {figure.tolerance}"
 
 

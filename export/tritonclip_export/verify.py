@@ -82,9 +82,14 @@ def verify(
     bundle.check_files()
     source = bundle.info.source
     progress(f"loading {checkpoint or source.reference}")
-    loaded = checkpoints.load(
-        checkpoints.parse(checkpoint or source.reference), random_seed=source.random_seed
-    )
+    try:
+        reference = checkpoints.parse(checkpoint or source.reference)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"the bundle was exported from {source.reference!r}, which is not to be found from "
+            f"here: {error} Name it with --checkpoint."
+        ) from error
+    loaded = checkpoints.load(reference, random_seed=source.random_seed)
     if loaded.source.weights_sha256 != source.weights_sha256:
         raise CheckpointError(
             f"{checkpoint or source.reference} holds other weights than the bundle was exported "
@@ -128,11 +133,12 @@ def compare_pairs(stage: str, reference: Pair, candidate: Pair) -> list[Parity]:
     agreement = parity.retrieval_agreement(
         (reference.images, reference.texts), (candidate.images, candidate.texts)
     )
+    images = parity.compare(f"{stage} image", reference.images, candidate.images, tolerance)
+    texts = parity.compare(f"{stage} text", reference.texts, candidate.texts, tolerance)
+    passed = texts.passed and agreement >= tolerance.min_retrieval
     return [
-        parity.compare(f"{stage} image", reference.images, candidate.images, tolerance),
-        parity.compare(f"{stage} text", reference.texts, candidate.texts, tolerance).model_copy(
-            update={"retrieval_agreement": agreement}
-        ),
+        images,
+        texts.model_copy(update={"retrieval_agreement": agreement, "passed": passed}),
     ]
 
 

@@ -43,7 +43,9 @@ def test_a_polling_server_answers_through_every_change(
             try:
                 fresh.embed_images(encoded)
             except ImageError as error:
-                assert "limit" in error.reason or "more than" in error.reason, error
+                # By the client, which asks for the limit once, or by the server.
+                if "limit" not in error.reason and "more than" not in error.reason:
+                    raise
                 return False
             return True
 

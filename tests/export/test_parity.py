@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tritonclip_export import parity
+from tritonclip_export import parity, verify
 from tritonclip_export.errors import ParityError
 from tritonclip_export.parity import Tolerance, compare, compare_exact, retrieval_agreement
 
@@ -80,3 +80,17 @@ def test_the_first_broken_stage_is_named() -> None:
     bad = compare("onnx text", unit(0, 1), unit(0.5, 1.5), STRICT)
     with pytest.raises(ParityError, match=r"'onnx text'.*relative to spread"):
         parity.require([good, bad])
+
+
+def test_texts_that_find_other_images_break_parity_whatever_their_cosine() -> None:
+    """Two images so close together that an error within every other tolerance exchanges them."""
+    images, texts = unit(1.0, 1.02, 3.0), unit(1.0097, 2.9)
+    moved = verify.Pair(images, unit(1.0103, 2.9))
+
+    image, text = verify.compare_pairs("onnx", verify.Pair(images, texts), moved)
+
+    assert image.passed
+    assert text.relative_to_spread is not None
+    assert text.relative_to_spread < 1e-3
+    assert text.retrieval_agreement == 0.5
+    assert not text.passed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -62,6 +63,7 @@ def embed(
             waiting.append(item)
             yield item
 
+    began = time.monotonic()
     with Client(url, model=model) as client, _counting(quiet=to is None or json) as show:
         dim = client.info().dim
         stream = client.stream_texts if text else client.stream_images
@@ -76,7 +78,10 @@ def embed(
         done = {"output": to, "embedded": count - len(failed), "dim": dim}
         output.print_json({**done, "failed": [str(error) for error in failed]})
     elif to is not None:
-        output.console().print(f"{count - len(failed)} x {dim} -> [bold]{to}[/]")
+        rate = count / (time.monotonic() - began)
+        output.console().print(
+            f"{count - len(failed)} x {dim} -> [bold]{to}[/]  [dim]{rate:,.0f} a second[/]"
+        )
     for error in failed:
         print(f"failed: {error}", file=sys.stderr)
     if failed:

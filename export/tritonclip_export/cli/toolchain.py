@@ -122,6 +122,8 @@ def assemble(
     json: Json = False,
 ) -> None:
     """Assemble bundles into one Triton model repository."""
+    from rich.padding import Padding
+
     from tritonclip_export import repository
     from tritonclip_export.bundle import Bundle
     from tritonclip_export.parameters import Limits
@@ -145,7 +147,8 @@ def assemble(
         ("kept", done.kept),
     ):
         if names:
-            console.print(f"{label}  {'  '.join(names)}")
+            console.print(label)
+            console.print(Padding("  ".join(names), (0, 0, 0, 2)), soft_wrap=False)
     if done.kept:
         console.print("[dim]kept models belong to bundles not named here; --prune removes them[/]")
     for file in done.missing:
