@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image, ImageDraw
-from skimage import data
 from torchvision.transforms import Compose
 
 from tritonclip_export.bundle import ImageSpec
 from tritonclip_export.parameters import Limits
+from tritonclip_export.samples import sample_images
 from tritonclip_export.sources import image_transform
 
 
 def photo(width: int = 451, height: int = 300) -> Image.Image:
-    return Image.fromarray(data.chelsea()).resize((width, height), Image.Resampling.LANCZOS)
+    chelsea = next(path for path in sample_images() if path.stem == "chelsea")
+    return Image.open(chelsea).resize((width, height), Image.Resampling.LANCZOS)
 
 
 def saved(image: Image.Image, format: str, **options: object) -> bytes:
