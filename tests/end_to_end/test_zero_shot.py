@@ -99,7 +99,7 @@ def test_accuracy_on_the_held_out_drawings_agrees_to_the_last_image(
 ) -> None:
     """PyTorch, ONNX Runtime and the server choose the same of 1,940 names for every drawing."""
     names = list(twemoji)
-    inputs = verify.Inputs(tuple(twemoji.values()), tuple(f"a drawing of {n}" for n in names))
+    inputs = verify.Inputs(tuple(twemoji.values()), tuple(f"an emoji of {n}" for n in names))
 
     pytorch = verify.reference_embeddings(dual_encoder("demo"), inputs)
     onnx = verify.onnx_embeddings(bundle("demo"), inputs)
@@ -108,6 +108,6 @@ def test_accuracy_on_the_held_out_drawings_agrees_to_the_last_image(
 
     chosen = [(pair.images @ pair.texts.T).argmax(axis=1) for pair in (pytorch, onnx, served)]
     accuracy = float((chosen[0] == np.arange(len(names))).mean())
-    assert accuracy > 0.25, "the demo checkpoint is not the trained one"
+    assert accuracy > 0.6  # what its model card reports, with some room
     np.testing.assert_array_equal(chosen[1], chosen[0])
     np.testing.assert_array_equal(chosen[2], chosen[0])

@@ -200,10 +200,10 @@ def _print_parity(figures: tuple[Parity, ...]) -> None:
     def number(value: float | None, form: str) -> str:
         return "" if value is None else format(value, form)
 
-    table = Table(box=None, header_style="bold")
-    table.add_column("")
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("", no_wrap=True, min_width=1)
     table.add_column("stage", no_wrap=True)
-    for column in ("samples", "max error", "mean error", "of spread", "min cosine", "retrieval"):
+    for column in ("inputs", "max error", "mean error", "of spread", "min cosine", "retrieval"):
         table.add_column(column, justify="right", no_wrap=True)
     for figure in figures:
         cells: list[Any] = [
@@ -213,7 +213,7 @@ def _print_parity(figures: tuple[Parity, ...]) -> None:
             number(figure.max_abs_error, ".1e") if figure.max_abs_error else "0",
             number(figure.mean_abs_error, ".1e") if figure.mean_abs_error else "0",
             number(figure.relative_to_spread, ".1e"),
-            number(figure.min_cosine, ".8f"),
+            number(figure.min_cosine, ".7f"),
             number(figure.retrieval_agreement, ".0%"),
         ]
         table.add_row(*cells)

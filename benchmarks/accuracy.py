@@ -1,0 +1,77 @@
+"""The demo checkpoint's zero-shot accuracy through PyTorch, ONNX Runtime and the server.
+
+Every Twemoji drawing of `demo/twemoji.zip`, a style held out of training, over the names of all of
+them, each the mean of the prompts in `demo/prompts.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+import record
+from tritonclip import Client
+from tritonclip_export import checkpoint, verify
+from tritonclip_export.bundle import Bundle
+from tritonclip_export.ports import Ports
+from tritonclip_export.repository import assemble
+from tritonclip_export.server import Server
+
+DEMO = Path(__file__).parents[1] / "demo"
+
+
+def main() -> None:
+    """Measure the demo bundle and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("bundle", type=Path)
+    bundle = Bundle.load(parser.parse_args().bundle)
+    prompts: list[str] = json.loads((DEMO / "prompts.json").read_text(encoding="utf-8"))
+    with zipfile.ZipFile(DEMO / "twemoji.zip") as archive:
+        labels: dict[str, str] = json.loads(archive.read("labels.json"))
+        images = tuple(archive.read(f"{slug}.png") for slug in labels)
+    texts = tuple(prompt.replace("{}", x) for x in labels.values() for prompt in prompts)
+    inputs = verify.Inputs(images, texts)
+
+    pairs = {"PyTorch": verify.reference_embeddings(_checkpoint(bundle), inputs)}
+    pairs["ONNX Runtime"] = verify.onnx_embeddings(bundle, inputs)
+    with tempfile.TemporaryDirectory() as folder:
+        assemble([bundle], Path(folder) / "repository", runtime="python")
+        with (
+            Server(Path(folder) / "repository", ports=Ports(0, 0, 0)) as server,
+            Client(server.grpc_url) as client,
+        ):
+            pairs["served"] = verify.Pair(client.embed_images(images), client.embed_texts(texts))
+
+    chosen = {name: _ranking(pair, len(prompts)) for name, pair in pairs.items()}
+    right = np.arange(len(labels))[:, None]
+    figures = {
+        name: {
+            "top1": float((ranking[:, :1] == right).mean()),
+            "top5": float((ranking[:, :5] == right).any(axis=1).mean()),
+            "images_decided_unlike_pytorch": int((ranking[:, 0] != chosen["PyTorch"][:, 0]).sum()),
+        }
+        for name, ranking in chosen.items()
+    }
+    for name, figure in figures.items():
+        print(f"{name:14} top-1 {figure['top1']:.4f}  top-5 {figure['top5']:.4f}")
+    print(record.save("accuracy", {"images": len(images), "prompts": prompts, **figures}))
+
+
+def _checkpoint(bundle: Bundle) -> checkpoint.DualEncoder:
+    return checkpoint.load(checkpoint.parse(bundle.info.source.reference))
+
+
+def _ranking(pair: verify.Pair, prompts: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+    """Labels in falling order for each image, [images, labels]."""
+    labels = pair.texts.reshape(-1, prompts, pair.texts.shape[-1]).mean(axis=1)
+    labels /= np.linalg.norm(labels, axis=1, keepdims=True)
+    return np.argsort(-(pair.images @ labels.T), axis=1, kind="stable")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""The code blocks of the README and the guides run, in the order a reader would run them.
+
+A block after a comment `<!-- not run in the tests: REASON -->` is left out, as are the README's
+installation lines.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tritonclip_export.ports import Ports
+from tritonclip_export.server import Server
+
+BLOCK = re.compile(r"(<!-- not run[^>]*-->\n)?```(\w*)\n(.*?)```", re.DOTALL)
+DOCUMENTS = ("README.md", "docs/contract.md", "docs/verification.md", "docs/deploying.md")
+INSTALLATION = ("git clone", "pip install")
+
+
+@dataclass(frozen=True)
+class Block:
+    document: str
+    language: str
+    code: str
+
+
+def blocks(root: Path) -> list[Block]:
+    return [
+        Block(document, language, code)
+        for document in DOCUMENTS
+        for skipped, language, code in BLOCK.findall((root / document).read_text())
+        if not skipped and language in ("bash", "python") and not code.startswith(INSTALLATION)
+    ]
+
+
+@pytest.fixture(scope="module")
+def folder(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A reader's folder: the checkout's demo and some pictures."""
+    folder = tmp_path_factory.mktemp("reader")
+    (folder / "demo").mkdir()
+    shutil.copytree(root / "demo" / "checkpoint", folder / "demo" / "checkpoint")
+    with zipfile.ZipFile(root / "demo" / "twemoji.zip") as archive:
+        for name in ("cat.png", "rocket.png"):
+            archive.extract(name, folder / "pictures")
+    return folder
+
+
+@pytest.mark.slow
+def test_every_block_runs(root: Path, folder: Path) -> None:
+    found = blocks(root)
+    assert len(found) >= 8
+    server: Server | None = None
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    try:
+        for block in found:
+            code = block.code
+            if server is None and "\ntritonclip serve\n" in code:
+                # The reader starts it in another terminal; here it runs beside the test.
+                code = code.replace("tritonclip serve\n", "")
+                _run(Block(block.document, "bash", code), folder, environment)
+                server = Server(folder / "repository", ports=Ports(0, 0, 0))
+                server.start()
+                environment["TRITONCLIP_URL"] = server.grpc_url
+                continue
+            if server is not None:
+                code = code.replace("127.0.0.1:8001", server.grpc_url)
+            _run(Block(block.document, block.language, code), folder, environment)
+    finally:
+        if server is not None:
+            server.stop()
+    assert (folder / "pictures.parquet").is_file()
+
+
+def _run(block: Block, folder: Path, environment: dict[str, str]) -> None:
+    command = ["bash", "-e", "-c"] if block.language == "bash" else [sys.executable, "-c"]
+    done = subprocess.run(
+        [*command, block.code], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, f"{block.document}:\n{block.code}\n{done.stdout}{done.stderr}"
