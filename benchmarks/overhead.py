@@ -36,6 +36,8 @@ CONCURRENCY = (1, 8, 32)
 
 Task = Callable[[Any], object]
 
+_numbers = itertools.count()
+
 
 def main() -> None:
     """Measure a bundle and write the result."""
@@ -98,8 +100,8 @@ def _images() -> Iterator[bytes]:
 
 
 def _texts() -> Iterator[str]:
-    """Short captions, each a new one."""
-    return (f"a photo of a cat, number {i}" for i in itertools.count())
+    """Short captions, each a new one, whoever asks."""
+    return (f"a photo of a cat, number {i}" for i in _numbers)
 
 
 def _measure(
