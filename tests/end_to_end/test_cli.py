@@ -151,11 +151,14 @@ def test_embed_reads_lines_of_standard_input(run: Run, server: Server, pictures:
 
 
 def test_classify_prints_a_table_and_json(run: Run, server: Server, pictures: Path) -> None:
-    (pictures / "broken.jpg").unlink()
     options = ("--labels", "cat, rocket, [brick]", "--url", server.grpc_url, "--model", "demo")
 
+    with_broken = run("classify", "pictures", "--top", 3, *options, "--json")
+    assert with_broken.returncode == 1
+    assert "broken.jpg" in with_broken.stderr
+    data = json.loads(with_broken.stdout)
+    (pictures / "broken.jpg").unlink()
     table = run("classify", "pictures", "--template", "openai", *options)
-    data = json.loads(run("classify", "pictures", "--top", 3, *options, "--json").stdout)
 
     assert table.returncode == 0, table.stderr
     assert "[brick]" in table.stdout

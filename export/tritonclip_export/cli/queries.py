@@ -9,13 +9,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tritonclip.errors import InvalidArgument, InvalidInput
 from tritonclip_export.cli import output
 from tritonclip_export.cli.output import Json
+from tritonclip_export.samples import IMAGE_SUFFIXES
+
+if TYPE_CHECKING:
+    from tritonclip.types import Classification
 
 Url = Annotated[
     str,
@@ -25,8 +29,6 @@ Model = Annotated[
     str | None, typer.Option("--model", "-m", help="The bundle's name, if the server has several.")
 ]
 LOCAL = "127.0.0.1:8001"
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"})
 
 
 def embed(
@@ -82,10 +84,7 @@ def embed(
         output.console().print(
             f"{count - len(failed)} x {dim} -> [bold]{to}[/]  [dim]{rate:,.0f} a second[/]"
         )
-    for error in failed:
-        print(f"failed: {error}", file=sys.stderr)
-    if failed:
-        raise typer.Exit(1)
+    _report(failed)
 
 
 def classify(
@@ -105,8 +104,12 @@ def classify(
     model: Model = None,
     json: Json = False,
 ) -> None:
-    """Classify images by labels the model was never trained for."""
+    """Classify images by labels the model was never trained for.
+
+    An image that cannot be embedded is reported and left out; the exit status is then 1.
+    """
     from tritonclip import Client
+    from tritonclip.scoring import classifications
 
     wanted = _labels(labels, labels_file)
     named = template is not None and len(template) == 1 and "{}" not in template[0]
@@ -114,23 +117,34 @@ def classify(
     files = list(_image_files(images))
     if not files:
         raise InvalidArgument(f"no images in {' '.join(images)!r}")
+    failed: list[InvalidInput] = []
     with Client(url, model=model) as client:
-        results = client.classify(files, wanted, templates)
+        label_vectors = client.label_embeddings(wanted, templates)
+        vectors = client.embed_images(files, on_error=failed.append)
+        bad = {error.index for error in failed}
+        good = [i for i in range(len(files)) if i not in bad]
+        classified = classifications(vectors[good], label_vectors, wanted, client.info())
+    results = list(zip((files[i] for i in good), classified, strict=True))
     if json:
         output.print_json(
             [
                 {"image": file, "labels": [{"label": x, "probability": p} for x, p in r.top(top)]}
-                for file, r in zip(files, results, strict=True)
+                for file, r in results
             ]
         )
-        return
+    else:
+        _print_classified(results, top)
+    _report(failed)
+
+
+def _print_classified(results: Sequence[tuple[str, Classification]], top: int) -> None:
     from rich.table import Table
 
     table = Table(box=None, header_style="bold")
     table.add_column("image", no_wrap=True)
     table.add_column("label")
     table.add_column("probability", no_wrap=True)
-    for file, result in zip(files, results, strict=True):
+    for file, result in results:
         for rank, (label, probability) in enumerate(result.top(top)):
             style = "bold" if rank == 0 else "dim"
             bar = "█" * round(20 * probability)
@@ -178,6 +192,14 @@ def info(url: Url = LOCAL, model: Model = None, json: Json = False) -> None:
     output.console().print(table)
 
 
+def _report(failed: Sequence[InvalidInput]) -> None:
+    """Name what could not be embedded, and end with status 1 if there was any."""
+    for error in failed:
+        print(f"failed: {error}", file=sys.stderr)
+    if failed:
+        raise typer.Exit(1)
+
+
 @contextmanager
 def _counting(*, quiet: bool) -> Iterator[Callable[[int], None]]:
     """A count on standard error while many inputs go through."""
@@ -193,7 +215,9 @@ def _image_files(inputs: Sequence[str]) -> Iterator[str]:
     for item in _lines(inputs):
         path = Path(item)
         if path.is_dir():
-            yield from (str(f) for f in sorted(path.rglob("*")) if f.suffix.lower() in SUFFIXES)
+            yield from (
+                str(f) for f in sorted(path.rglob("*")) if f.suffix.lower() in IMAGE_SUFFIXES
+            )
         else:
             yield item
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from tritonclip_export.errors import ParityError
 
 _HERE = Path(__file__).parent
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"})
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
+)
 
 
 def sample_images() -> list[Path]:
@@ -28,9 +30,11 @@ def images_in(folder: Path) -> list[Path]:
     Raises:
         ParityError: there are none.
     """
-    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
+    files = sorted(
+        f for f in folder.rglob("*") if f.suffix.lower() in IMAGE_SUFFIXES and f.is_file()
+    )
     if not files:
-        raise ParityError(f"{folder} holds no images ({', '.join(sorted(SUFFIXES))})")
+        raise ParityError(f"{folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
     return files
 
 
