@@ -101,7 +101,7 @@ def _parse_architecture(text: str, architecture: str, weights: str) -> Reference
     known = open_clip.list_models()
     if architecture not in known:
         raise CheckpointError(
-            f"no architecture or folder is called {architecture!r}{_nearest(architecture, known)}. "
+            f"no architecture or folder is called {text!r}{_nearest(architecture, known)}. "
             "`tritonclip models` lists what can be exported."
         )
     if not weights:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from tritonclip_export import parity, sources
 from tritonclip_export.bundle import Bundle, Parity, TextSpec, Tower
 from tritonclip_export.checkpoint import DualEncoder
-from tritonclip_export.errors import CheckpointError, RepositoryError
+from tritonclip_export.errors import CheckpointError, ParityError, RepositoryError
 from tritonclip_export.graph import Encoder
 
 Embeddings = npt.NDArray[np.float32]
@@ -40,7 +40,14 @@ class Inputs:
 
     @classmethod
     def read(cls, images: Sequence[Path], texts: Sequence[str]) -> Inputs:
-        """Read the image files."""
+        """Read the image files.
+
+        Raises:
+            ParityError: there are no images or no texts to measure on.
+        """
+        if not images or not texts:
+            missing = "images" if not images else "texts"
+            raise ParityError(f"there are no {missing} to measure parity on")
         return cls(tuple(file.read_bytes() for file in images), tuple(texts))
 
 

@@ -23,6 +23,8 @@ def report(error: Exception) -> int:
             f"this command needs {error.name}, which is not installed. "
             f'pip install "tritonclip[{extra}]"'
         )
+    elif isinstance(error, OSError):  # a full disk, a missing permission: not ours to explain
+        message = str(error)
     else:
         message = (
             f"unexpected {type(error).__name__}: {error}\n"

@@ -16,7 +16,7 @@ import typer
 from tritonclip.errors import InvalidArgument, InvalidInput
 from tritonclip_export.cli import output
 from tritonclip_export.cli.output import Json
-from tritonclip_export.samples import IMAGE_SUFFIXES
+from tritonclip_export.samples import images_in
 
 if TYPE_CHECKING:
     from tritonclip.types import Classification
@@ -215,9 +215,7 @@ def _image_files(inputs: Sequence[str]) -> Iterator[str]:
     for item in _lines(inputs):
         path = Path(item)
         if path.is_dir():
-            yield from (
-                str(f) for f in sorted(path.rglob("*")) if f.suffix.lower() in IMAGE_SUFFIXES
-            )
+            yield from map(str, images_in(path))
         else:
             yield item
 

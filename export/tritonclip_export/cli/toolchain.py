@@ -166,10 +166,16 @@ def verify(
         str | None, typer.Option(help="The checkpoint, if it is no longer where it was exported.")
     ] = None,
     images: Annotated[
-        Path | None, typer.Option(help="A folder of your own images. [twelve photographs]")
+        Path | None,
+        typer.Option(
+            exists=True, file_okay=False, help="A folder of your own images. [twelve photographs]"
+        ),
     ] = None,
     texts: Annotated[
-        Path | None, typer.Option(help="A file of your own texts, one a line. [33 texts]")
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="A file of your own texts, one a line. [33 texts]"
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
