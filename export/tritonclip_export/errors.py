@@ -15,6 +15,10 @@ class BundleError(TritonClipError):
     """A bundle is missing, damaged or lacks what was asked for."""
 
 
+class MountPointError(TritonClipError):
+    """A folder that is to be replaced in one step is a file system of its own."""
+
+
 class RepositoryError(TritonClipError):
     """A model repository cannot be assembled or is inconsistent."""
 

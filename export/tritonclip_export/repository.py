@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from tritonclip_export import parameters, sources, warmup
-from tritonclip_export.bundle import Artifact, Bundle, Precision, Tower
+from tritonclip_export.bundle import Artifact, Bundle, Tower
 from tritonclip_export.errors import RepositoryError
 from tritonclip_export.model_config import parse_config, read_config, render_config
 from tritonclip_export.parameters import Limits
@@ -85,7 +85,8 @@ def assemble(
         missing: list[str] = []
         for bundle in bundles:
             bundle.check_files()
-            missing += _Models(bundle, staging, runtime, limits or Limits()).write()
+            wanted = _Models(bundle, staging, runtime, limits or Limits()).write()
+            missing += [file for file in wanted if not _keep_engine(bundle, file, staging, target)]
         check_repository(staging)
         target.mkdir(parents=True, exist_ok=True)
         staged = sorted(path.name for path in staging.iterdir())
@@ -105,6 +106,18 @@ def assemble(
         kept=tuple(() if prune else others),
         missing=tuple(target / name for name in missing),
     )
+
+
+def _keep_engine(bundle: Bundle, file: str, staging: Path, target: Path) -> bool:
+    """Carry over an engine that somebody put in place by hand, if it is for the same weights."""
+    described = target / f"{bundle.name}_image" / "config.pbtxt"
+    if not (target / file).is_file() or not described.is_file():
+        return False
+    weights = read_config(described).parameters[f"{parameters.PREFIX}weights_sha256"]
+    if weights.string_value != bundle.info.source.weights_sha256:
+        return False
+    _link(target / file, staging / file)
+    return True
 
 
 def _assembled_models(repository: Path) -> list[str]:
@@ -139,13 +152,11 @@ class _Models:
         self._model("text_tokenize", parameters.text_tokenize(info.text))
         self._model("zero_shot", parameters.zero_shot(info.name, info.similarity, self.max_batch))
         missing = [file for tower in ("image", "text") if (file := self._encoder(tower))]
-        described = parameters.description(info, self.runtime, self._precision(), self.limits)
+        precision = self.bundle.artifact("image").precision
+        described = parameters.description(info, self.runtime, precision, self.limits)
         self._model("image", described)
         self._model("text", described)
         return missing
-
-    def _precision(self) -> Precision:
-        return "fp32"
 
     def _model(
         self,

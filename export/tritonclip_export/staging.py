@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tritonclip_export.errors import MountPointError
+
 _AT_FDCWD = -100  # <fcntl.h>: resolve relative paths from the working directory
 _RENAME_EXCHANGE = 2  # <linux/fs.h>
 
@@ -20,9 +22,17 @@ def staging_folder(target: Path) -> Iterator[Path]:
     """An empty hidden folder beside `target`, on the same file system, removed on leaving.
 
     What an earlier process was killed over is removed first.
+
+    Raises:
+        MountPointError: nothing beside `target` is on its file system.
     """
     target = target.absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists() and target.stat().st_dev != target.parent.stat().st_dev:
+        raise MountPointError(
+            f"{target} is a mount point, and a folder can be replaced in one step only by one "
+            f"beside it on the same file system; name a folder below it, like {target / 'models'}"
+        )
     prefix = f".{target.name}.staging-"
     for left_over in target.parent.glob(f"{prefix}*"):
         if not _is_running(left_over.name.removeprefix(prefix).partition("-")[0]):

@@ -98,6 +98,25 @@ def test_only_what_changed_is_replaced(resnet: Bundle, tmp_path: Path) -> None:
     assert done.written == ("resnet_image", "resnet_image_preprocess", "resnet_text")
 
 
+def test_an_engine_put_in_place_by_hand_stays_while_it_is_for_these_weights(
+    resnet: Bundle, tmp_path: Path
+) -> None:
+    repository = tmp_path / "repository"
+    first = assemble([resnet], repository, runtime="tensorrt")
+    for file in first.missing:
+        file.write_bytes(b"a plan")
+
+    again = assemble([resnet], repository, runtime="tensorrt")
+    assert not again.missing
+    assert not again.written
+    assert all(file.read_bytes() == b"a plan" for file in first.missing)
+
+    source = resnet.info.source.model_copy(update={"weights_sha256": "0" * 64})
+    other = resnet.with_info(source=source)
+    assert assemble([other], repository, runtime="tensorrt").missing == first.missing
+    assert not any(file.exists() for file in first.missing)
+
+
 def test_other_bundles_and_other_peoples_models_stay(
     resnet: Bundle, bundle: Callable[[str], Bundle], tmp_path: Path
 ) -> None:
