@@ -18,6 +18,9 @@ from tritonclip_export.errors import BundleError
 
 FILENAME = "bundle.json"
 
+# A bundle's name begins the names of its models, which are folders on the server and parts of URLs.
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+
 Tower = Literal["image", "text"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 CleaningRule = Literal[
@@ -113,7 +116,7 @@ class BundleInfo(_Record):
     """The content of `bundle.json`."""
 
     format_version: Literal[1] = 1
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
     exporter_version: str
     source: Source
     dim: Annotated[int, Field(gt=0)]

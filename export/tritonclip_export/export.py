@@ -7,6 +7,7 @@ rename at the end; an interrupted export leaves the previous bundle, or nothing.
 from __future__ import annotations
 
 import importlib.metadata
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ import numpy as np
 from tritonclip_export import graph, parity, samples, verify
 from tritonclip_export.bundle import (
     FILENAME,
+    NAME_PATTERN,
     Artifact,
     Bundle,
     BundleInfo,
@@ -59,6 +61,10 @@ def export(
         ExportError: a tower cannot be traced, or a graph fails a check.
         ParityError: a graph disagrees with PyTorch.
     """
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise BundleError(
+            f"{name!r} cannot name models; use letters, digits, '.', '_' and '-', as in 'my-clip'"
+        )
     if target.exists() and not (target / FILENAME).is_file():
         raise BundleError(f"{target} exists and is not a bundle; name another folder")
     with staging_folder(target) as folder:

@@ -189,6 +189,15 @@ def test_a_folder_of_something_else_is_not_overwritten(
     assert (tmp_path / "photos" / "holiday.jpg").read_bytes() == b"precious"
 
 
+@pytest.mark.parametrize("name", ["my model", "../up", "", "-x", "naïve"])
+def test_a_name_that_is_no_model_name_is_refused_before_the_work(
+    name: str, dual_encoder: Callable[[str], object], tmp_path: Path
+) -> None:
+    with pytest.raises(BundleError, match="letters, digits"):
+        export(dual_encoder("resnet"), tmp_path / "x", name=name, progress=pytest.fail)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
