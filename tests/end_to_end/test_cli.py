@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,11 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
 from tritonclip import Client
-from tritonclip_export.bundle import Bundle
+from tritonclip_export.bundle import Bundle, sha256_of
 from tritonclip_export.samples import sample_images
 from tritonclip_export.server import Server
 
@@ -270,3 +272,31 @@ def test_images_in_folders_are_found_by_ending(run: Run, server: Server, tmp_pat
 
     assert done.returncode == 0, done.stderr
     assert [json.loads(line)["name"] for line in done.stdout.splitlines()] == ["a/b/x.PNG"]
+
+
+@pytest.mark.slow
+def test_verify_fails_on_a_graph_that_is_slightly_wrong(
+    run: Run, bundle: Callable[[str], Bundle], tmp_path: Path
+) -> None:
+    """Half of one weight matrix is off by half a percent, and every checksum is right."""
+    folder = tmp_path / "demo"
+    shutil.copytree(bundle("demo").path, folder)
+    file = folder / "image_encoder.onnx"
+    graph = onnx.load(file)
+    largest = max(graph.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    weights = onnx.numpy_helper.to_array(largest).copy()
+    weights[::2] *= np.float32(1.005)
+    largest.CopyFrom(onnx.numpy_helper.from_array(weights, largest.name))
+    onnx.save(graph, file)
+    damaged = Bundle.load(folder)
+    image, text = damaged.info.artifacts
+    image = image.model_copy(update={"sha256": sha256_of(file)})
+    damaged.with_info(artifacts=(image, text)).save()
+
+    done = run("verify", folder)
+
+    assert done.returncode == 1
+    assert "parity is broken at: onnx image" in done.stderr
+    assert "✗" in done.stdout
+    recorded = {figure.stage: figure.passed for figure in Bundle.load(folder).info.parity}
+    assert recorded == {"token ids": True, "pixels": True, "onnx image": False, "onnx text": True}
