@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import sys
@@ -106,10 +105,3 @@ def server(repository: Path) -> Iterator[object]:
 def environment() -> dict[str, str]:
     """For command lines in subprocesses: no colours, a fixed width."""
     return {**os.environ, "NO_COLOR": "1", "COLUMNS": "100", "TERM": "dumb"}
-
-
-def encode(image: object, format: str, **options: object) -> bytes:
-    """The bytes of a Pillow image in a file format."""
-    stream = io.BytesIO()
-    image.save(stream, format, **options)  # type: ignore[attr-defined]
-    return stream.getvalue()

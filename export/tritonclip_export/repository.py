@@ -182,7 +182,7 @@ class _Models:
         folder = self.folder / f"{self.info.name}_{model}"
         version = folder / "1"
         version.mkdir(parents=True)
-        warmup.add(config, folder, warmup.samples_for(model, self.bundle), batch_sizes=(1,))
+        warmup.add(config, folder, warmup.samples_for(model, self.bundle))
         comments = [line for line in text.splitlines() if line.startswith("#")]
         (folder / "config.pbtxt").write_text(render_config(config, comments), encoding="utf-8")
         for source in sorted((skeleton / "1").glob("*.py")):

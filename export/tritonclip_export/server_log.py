@@ -61,11 +61,8 @@ def parse_line(text: str) -> LogLine:
         level, message = Level.ERROR, text
     elif text.startswith("Signal ("):
         level, message = Level.INFO, text
-    else:
-        level, message = (
-            Level.WARNING,
-            text,
-        )  # a library or a Python model wrote to stdout or stderr
+    else:  # a library or a Python model wrote to stdout or stderr
+        level, message = Level.WARNING, text
     if any(noise in text for noise in _NO_GPU):
         level = Level.INFO
     return LogLine(text, level, message)

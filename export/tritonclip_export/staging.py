@@ -77,5 +77,5 @@ def _is_running(pid: str) -> bool:
     except (ValueError, ProcessLookupError):
         return False
     except PermissionError:
-        return True
+        pass  # it runs, as another user
     return True

@@ -120,11 +120,10 @@ def compare_inputs(
 ) -> list[Parity]:
     """The two exact hops: token ids and pixels, by the code that runs in the server."""
     transform = sources.text_transform(text, folder)
-    full = [np.full(text.context_length, text.pad_id) for _ in inputs.texts]
-    for row, ids in zip(full, transform.encode(inputs.texts), strict=True):
-        row[: len(ids)] = ids
     ids = parity.compare_exact(
-        "token ids", [checkpoint.tokenizer([t])[0].numpy() for t in inputs.texts], full
+        "token ids",
+        [checkpoint.tokenizer([t])[0].numpy() for t in inputs.texts],
+        list(transform.pad(transform.encode(inputs.texts), text.context_length)),
     )
     pixels = parity.compare_exact(
         "pixels",
@@ -136,7 +135,7 @@ def compare_inputs(
 
 def compare_pairs(stage: str, reference: Pair, candidate: Pair) -> list[Parity]:
     """Compare both towers' embeddings at one hop, with the agreement of retrieval across them."""
-    tolerance = parity.TOLERANCES[stage.partition(" ")[0]]
+    tolerance = parity.TOLERANCES[stage]
     agreement = parity.retrieval_agreement(
         (reference.images, reference.texts), (candidate.images, candidate.texts)
     )

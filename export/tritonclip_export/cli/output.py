@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +12,8 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.status import Status
+    from rich.table import Table
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
@@ -37,41 +37,41 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, soft_wrap=True)
 
 
-class Steps:
-    """Announces the steps of long work on standard error, each with its time once it is done."""
+def print_table(table: Table) -> None:
+    """Print a table to standard output, its cells wrapped at the width of the terminal."""
+    console().print(table, soft_wrap=False)
 
-    def __init__(self, *, quiet: bool = False) -> None:
+
+class Steps:
+    """Announces the steps of long work on standard error, each with its time once it is done.
+
+    A context manager: the last step ends with the block; a failure leaves it without its tick.
+    """
+
+    def __init__(self) -> None:
         self._console = console(stderr=True)
-        self._quiet = quiet
-        self._step: str | None = None
-        self._status: Any = None
+        self._step = ""
+        self._status: Status | None = None
         self._began = 0.0
 
     def __call__(self, step: str) -> None:
         """Begin the next step."""
-        self.done()
+        self._end(done=True)
         self._step, self._began = step, time.monotonic()
-        if not self._quiet:
-            self._status = self._console.status(step)
-            self._status.start()
+        self._status = self._console.status(step)
+        self._status.start()
 
-    def done(self) -> None:
-        """Close the step at hand."""
-        if self._status is not None:
-            self._status.stop()
-            self._status = None
+    def __enter__(self) -> Steps:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._end(done=kind is None)
+
+    def _end(self, *, done: bool) -> None:
+        if self._status is None:
+            return
+        self._status.stop()
+        self._status = None
+        if done:
             seconds = time.monotonic() - self._began
             self._console.print(f"[green]✓[/] {self._step} [dim]{seconds:.1f} s[/]")
-
-
-@contextmanager
-def steps(*, quiet: bool = False) -> Iterator[Steps]:
-    """`Steps` whose last one ends with the block; a failure leaves it without its tick."""
-    announced = Steps(quiet=quiet)
-    try:
-        yield announced
-    except BaseException:
-        if announced._status is not None:
-            announced._status.stop()
-        raise
-    announced.done()

@@ -153,9 +153,7 @@ def _print_classified(results: Sequence[tuple[str, Classification]], top: int) -
                 f"[{style}]{_escaped(label)}[/]",
                 f"{probability:6.1%} [cyan]{bar}[/]",
             )
-    console = output.console()
-    console.soft_wrap = False
-    console.print(table)
+    output.print_table(table)
 
 
 def info(url: Url = LOCAL, model: Model = None, json: Json = False) -> None:

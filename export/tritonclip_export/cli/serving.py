@@ -5,7 +5,6 @@ from __future__ import annotations
 import json as json_lines
 import shlex
 import signal
-import sys
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -135,7 +134,4 @@ def doctor(json: Json = False) -> None:
         # As plain text: in "tritonclip[serve]" the brackets are no markup.
         cells = (Text(check.name), Text(check.found), Text(check.remedy, "dim"))
         table.add_row(marks[check.status], *cells)
-    console = output.console()
-    console.soft_wrap = False
-    console.print(table)
-    sys.stdout.flush()
+    output.print_table(table)

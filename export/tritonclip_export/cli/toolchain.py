@@ -53,10 +53,8 @@ def models(
             str(entry.context_length),
             " ".join(entry.tags),
         )
-    console = output.console()
-    console.soft_wrap = False
-    console.print(table)
-    console.print(f"[dim]{len(found)} architectures; export one with ARCHITECTURE:TAG[/]")
+    output.print_table(table)
+    output.console().print(f"[dim]{len(found)} architectures; export one with ARCHITECTURE:TAG[/]")
 
 
 def export(
@@ -84,7 +82,7 @@ def export(
     from tritonclip_export.export import export as write_bundle
     from tritonclip_export.export import up_to_date
 
-    with output.steps() as step:
+    with output.Steps() as step:
         step(f"loading {checkpoint}")
         reference = checkpoints.parse(checkpoint)
         name = name or reference.default_name
@@ -189,7 +187,7 @@ def verify(
         samples.images_in(images) if images else samples.sample_images(),
         samples.texts_in(texts) if texts else samples.sample_texts(),
     )
-    with output.steps() as step:
+    with output.Steps() as step:
         verified = hops.verify(loaded, inputs, checkpoint=checkpoint, server=server, progress=step)
     figures = verified.info.parity
     if json:
@@ -223,6 +221,4 @@ def _print_parity(figures: tuple[Parity, ...]) -> None:
             number(figure.retrieval_agreement, ".0%"),
         ]
         table.add_row(*cells)
-    console = output.console()
-    console.soft_wrap = False
-    console.print(table)
+    output.print_table(table)

@@ -69,13 +69,16 @@ class TextTransform:
         cleaned = [clean(text, self.cleaning) for text in texts]
         return [encoding.ids for encoding in self.tokenizer.encode_batch(cleaned)]
 
-    def pad(self, ids: Sequence[Sequence[int]]) -> np.ndarray[Any, np.dtype[np.int32]]:
+    def pad(
+        self, ids: Sequence[Sequence[int]], length: int | None = None
+    ) -> np.ndarray[Any, np.dtype[np.int32]]:
         """TOKEN_IDS of texts that travel together: int32, shape [texts, length].
 
-        The length is the shortest of `lengths` that holds the longest text.
+        Unless given, the length is the shortest of `lengths` that holds the longest text.
         """
-        longest = max(len(row) for row in ids)
-        length = next(length for length in self.lengths if length >= longest)
+        if length is None:
+            longest = max(len(row) for row in ids)
+            length = next(length for length in self.lengths if length >= longest)
         padded = np.full((len(ids), length), self.pad_id, dtype=np.int32)
         for row, values in zip(padded, ids, strict=True):
             row[: len(values)] = values
