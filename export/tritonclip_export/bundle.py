@@ -81,11 +81,53 @@ class Similarity(_Record):
     logit_bias: float = 0.0
 
 
+class Binding(_Record):
+    """One tensor of an engine, as the compiler reports it."""
+
+    name: str
+    mode: Literal["input", "output"]
+    dtype: Literal["uint8", "int32", "int64", "fp32", "fp16", "bf16"]
+    shape: tuple[int, ...]
+    """-1 where a dimension is dynamic."""
+
+
+class Profile(_Record):
+    """One optimization profile: the shapes of the input that the engine takes, batch first."""
+
+    min: tuple[int, ...]
+    opt: tuple[int, ...]
+    max: tuple[int, ...]
+
+
+class Engine(_Record):
+    """What a compiled encoder needs to run, read from the compiler, never assumed."""
+
+    version: str
+    """Of the TensorRT or TensorRT-RTX that built it, all four numbers."""
+    compute_capability: str
+    """`8.9`: of the GPU it was built on, or for."""
+    hardware_compatibility: Literal["none", "same_compute_capability", "ampere_plus"] = "none"
+    version_compatible: bool = False
+    refittable: bool = False
+    optimization_level: int
+    workspace_bytes: int | None = None
+    bindings: tuple[Binding, ...]
+    profiles: Annotated[tuple[Profile, ...], Field(min_length=1)]
+    layers: int | None = None
+    """After fusion; None where the compiler does not tell."""
+    device_memory_bytes: int | None = None
+    """Activations of one execution context, without the weights."""
+    build_seconds: float
+    size_bytes: int
+    image: str | None = None
+    """The container image in which it was built."""
+
+
 class Artifact(_Record):
     """One encoder in one format and precision."""
 
     tower: Tower
-    format: Literal["onnx", "tensorrt"]
+    format: Literal["onnx", "tensorrt", "tensorrt-rtx"]
     precision: Precision
     file: str
     external_data: str | None = None
@@ -95,7 +137,13 @@ class Artifact(_Record):
     max_batch: Annotated[int, Field(gt=0)]
     opset: int | None = None
     built_with: dict[str, str]
-    compute_capability: str | None = None
+    recipe: str | None = None
+    """SHA-256 over all that decides the content (the graph it is made from, the options, the
+    compiler): a step whose recipe is already there has nothing to do."""
+    kept_fp32: tuple[str, ...] = ()
+    """Patterns of layers that a graph of lower precision was told to keep in FP32."""
+    engine: Engine | None = None
+    """Only for engines."""
 
 
 class Parity(_Record):

@@ -91,7 +91,11 @@ def up_to_date(
         and info.source.weights_sha256 == checkpoint.source.weights_sha256
         and info.source.library_version == checkpoint.source.library_version
         and (info.image, info.similarity) == (checkpoint.image, checkpoint.similarity)
-        and all(a.max_batch == max_batch and a.built_with == _versions() for a in info.artifacts)
+        and all(
+            (a.max_batch, a.built_with) == (max_batch, _versions())
+            for a in info.artifacts
+            if (a.format, a.precision) == ("onnx", "fp32")
+        )
     )
     return bundle if same else None
 
