@@ -38,7 +38,7 @@ def main() -> None:
     inputs = verify.Inputs(images, texts)
 
     pairs = {"PyTorch": verify.reference_embeddings(_checkpoint(bundle), inputs)}
-    pairs["ONNX Runtime"] = verify.onnx_embeddings(bundle, inputs)
+    pairs["ONNX Runtime"] = verify.onnx_embeddings(bundle, verify.Batches.of(bundle, inputs))
     with tempfile.TemporaryDirectory() as folder:
         assemble([bundle], Path(folder) / "repository", runtime="python")
         with (

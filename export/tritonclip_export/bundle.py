@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,8 +22,12 @@ FILENAME = "bundle.json"
 # A bundle's name begins the names of its models, which are folders on the server and parts of URLs.
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 
+_EXPORT = "export the checkpoint again"
+_BUILD = "run `tritonclip build` again"
+
 Tower = Literal["image", "text"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
+HardwareCompatibility = Literal["none", "same_compute_capability", "ampere_plus"]
 CleaningRule = Literal[
     "fix_encoding", "unescape_html", "remove_punctuation", "lowercase", "collapse_whitespace"
 ]
@@ -102,11 +107,13 @@ class Profile(_Record):
 class Engine(_Record):
     """What a compiled encoder needs to run, read from the compiler, never assumed."""
 
+    graph_sha256: str
+    """Of the graph it was compiled from: where that has changed, the engine is out of date."""
     version: str
     """Of the TensorRT or TensorRT-RTX that built it, all four numbers."""
     compute_capability: str
     """`8.9`: of the GPU it was built on, or for."""
-    hardware_compatibility: Literal["none", "same_compute_capability", "ampere_plus"] = "none"
+    hardware_compatibility: HardwareCompatibility = "none"
     version_compatible: bool = False
     refittable: bool = False
     optimization_level: int
@@ -114,7 +121,7 @@ class Engine(_Record):
     bindings: tuple[Binding, ...]
     profiles: Annotated[tuple[Profile, ...], Field(min_length=1)]
     layers: int | None = None
-    """After fusion; None where the compiler does not tell."""
+    """Of one profile, after fusion; None where the compiler does not tell."""
     device_memory_bytes: int | None = None
     """Activations of one execution context, without the weights."""
     build_seconds: float
@@ -144,6 +151,12 @@ class Artifact(_Record):
     """Patterns of layers that a graph of lower precision was told to keep in FP32."""
     engine: Engine | None = None
     """Only for engines."""
+
+    @property
+    def purpose(self) -> tuple[str, ...]:
+        """What a bundle has at most one artifact for."""
+        capability = self.engine.compute_capability if self.engine else ""
+        return (self.tower, self.format, self.precision, capability)
 
 
 class Parity(_Record):
@@ -221,6 +234,15 @@ class Bundle(_Record):
             f"bundle {self.name!r} has no {tower} encoder as {format} {precision}; it has: {has}"
         )
 
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """The precisions besides FP32 in which both encoders are there as ONNX."""
+        towers: dict[Precision, set[Tower]] = {}
+        for artifact in self.info.artifacts:
+            if artifact.format == "onnx" and artifact.precision != "fp32":
+                towers.setdefault(artifact.precision, set()).add(artifact.tower)
+        return tuple(precision for precision, found in towers.items() if len(found) == 2)
+
     def file(self, name: str) -> Path:
         """The path of a file that `bundle.json` names."""
         return self.path / name
@@ -232,19 +254,40 @@ class Bundle(_Record):
             BundleError: a file is missing or differs.
         """
         for artifact in self.info.artifacts:
-            names = [artifact.file, *([artifact.external_data] if artifact.external_data else [])]
-            self._check(names, artifact.sha256)
-        self._check([self.info.text.tokenizer], self.info.text.tokenizer_sha256)
+            self.check_artifact(artifact)
+        self._check([self.info.text.tokenizer], self.info.text.tokenizer_sha256, _EXPORT)
 
-    def _check(self, names: list[str], expected: str) -> None:
+    def check_artifact(self, artifact: Artifact) -> None:
+        """Compare the files of one artifact with its recorded SHA-256.
+
+        Raises:
+            BundleError: a file is missing or differs.
+        """
+        exported = (artifact.format, artifact.precision) == ("onnx", "fp32")
+        names = [artifact.file, *([artifact.external_data] if artifact.external_data else [])]
+        self._check(names, artifact.sha256, _EXPORT if exported else _BUILD)
+
+    def _check(self, names: list[str], expected: str, remedy: str) -> None:
         for name in names:
             if not self.file(name).is_file():
-                raise BundleError(f"{self.file(name)} is missing; export the checkpoint again")
+                raise BundleError(f"{self.file(name)} is missing; {remedy}")
         if sha256_of(*(self.file(name) for name in names)) != expected:
             raise BundleError(
                 f"{self.file(names[0])} differs from what {FILENAME} recorded (SHA-256); "
-                "it was damaged or edited: export the checkpoint again"
+                f"it was damaged or edited: {remedy}"
             )
+
+    def with_artifacts(self, artifacts: Sequence[Artifact]) -> Bundle:
+        """This bundle with `artifacts`, each in the place of one for the same purpose."""
+        purposes = {artifact.purpose for artifact in artifacts}
+        kept = [a for a in self.info.artifacts if a.purpose not in purposes]
+        return self.with_info(artifacts=[a.model_dump() for a in (*kept, *artifacts)])
+
+    def with_parity(self, figures: Sequence[Parity]) -> Bundle:
+        """This bundle with `figures`, each in the place of an older one of its stage."""
+        stages = {figure.stage for figure in figures}
+        kept = [figure for figure in self.info.parity if figure.stage not in stages]
+        return self.with_info(parity=[figure.model_dump() for figure in (*kept, *figures)])
 
     def with_info(self, **changes: object) -> Bundle:
         """This bundle with fields of `bundle.json` replaced and validated; nothing is written."""

@@ -25,3 +25,19 @@ class RepositoryError(TritonClipError):
 
 class ParityError(TritonClipError):
     """A stage disagrees with the one before it by more than its tolerance."""
+
+
+class PrecisionError(TritonClipError):
+    """An encoder cannot be had in the precision that was asked for.
+
+    Attributes:
+        layer: the layer that is to blame, where one is known.
+    """
+
+    def __init__(self, message: str, layer: str | None = None) -> None:
+        self.layer = layer
+        super().__init__(message)
+
+
+class EngineError(TritonClipError):
+    """An engine cannot be built: the compiler, the GPU or the options do not allow it."""

@@ -134,11 +134,12 @@ def _write(
     )
     progress("comparing both encoders with PyTorch")
     inputs = verify.Inputs.read(samples.sample_images(), samples.sample_texts())
+    bundle = Bundle(path=folder, info=info)
     figures = verify.compare_inputs(checkpoint, folder, text, inputs)
     figures += verify.compare_pairs(
         "onnx",
         verify.reference_embeddings(checkpoint, inputs),
-        verify.onnx_embeddings(Bundle(path=folder, info=info), inputs),
+        verify.onnx_embeddings(bundle, verify.Batches.of(bundle, inputs)),
     )
     parity.require(figures)
     return info.model_copy(update={"parity": tuple(figures)})

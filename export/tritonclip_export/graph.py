@@ -68,6 +68,9 @@ def trace(module: torch.nn.Module, input: Input, file: Path) -> None:
     for axis, name in input.dynamic_axes.items():
         model.graph.inputs[0].shape[axis] = name
     model.graph.outputs[0].shape[0] = input.dynamic_axes[0]
+    for node in model.graph:
+        # Half of a small graph, and full of paths of this machine.
+        node.metadata_props.pop("pkg.torch.onnx.stack_trace", None)
     program.save(file, external_data=size > EXTERNAL_DATA_FROM_BYTES)
 
 
@@ -78,17 +81,15 @@ def external_data_of(file: Path) -> Path | None:
 
 
 class Encoder:
-    """An ONNX encoder in ONNX Runtime on the CPU."""
+    """An ONNX encoder in ONNX Runtime, on the CPU unless told otherwise."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, providers: Sequence[str] = ("CPUExecutionProvider",)) -> None:
         import onnxruntime as ort
 
         options = ort.SessionOptions()
         options.log_severity_level = 3
         try:
-            self._session = ort.InferenceSession(
-                str(file), options, providers=["CPUExecutionProvider"]
-            )
+            self._session = ort.InferenceSession(str(file), options, providers=list(providers))
         except Exception as error:
             raise ExportError(f"{file.name}: ONNX Runtime refuses the graph: {error}") from error
         self.input = self._session.get_inputs()[0]

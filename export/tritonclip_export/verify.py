@@ -14,18 +14,18 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from tritonclip_export import parity, sources
-from tritonclip_export.bundle import Bundle, Parity, TextSpec, Tower
+from tritonclip_export.bundle import Bundle, Parity, Precision, TextSpec, Tower
 from tritonclip_export.checkpoint import DualEncoder
 from tritonclip_export.errors import CheckpointError, ParityError, RepositoryError
-from tritonclip_export.graph import Encoder
 
-Embeddings = npt.NDArray[np.float32]
+Embeddings: TypeAlias = npt.NDArray[np.float32]
+Tensors: TypeAlias = Sequence[npt.NDArray[Any]]
 
 # Inputs go through PyTorch and ONNX Runtime this many at a time, to bound memory on big towers.
 BATCH = 16
@@ -105,8 +105,12 @@ def verify(
     progress("comparing token ids and pixels")
     figures = compare_inputs(loaded, bundle.path, bundle.info.text, inputs)
     progress("comparing both encoders with PyTorch")
-    onnx = onnx_embeddings(bundle, inputs)
+    batches = Batches.of(bundle, inputs)
+    onnx = onnx_embeddings(bundle, batches)
     figures += compare_pairs("onnx", reference_embeddings(loaded, inputs), onnx)
+    for precision in bundle.precisions:
+        progress(f"comparing both encoders in {precision} with FP32")
+        figures += compare_pairs(precision, onnx, onnx_embeddings(bundle, batches, precision))
     if server is not None:
         progress(f"comparing the server at {server}")
         figures += compare_pairs("served", onnx, _served_embeddings(server, bundle, inputs))
@@ -175,21 +179,48 @@ def reference_embeddings(checkpoint: DualEncoder, inputs: Inputs) -> Pair:
         return Pair(torch.cat(images).float().numpy(), torch.cat(texts).float().numpy())
 
 
-def onnx_embeddings(bundle: Bundle, inputs: Inputs) -> Pair:
-    """Embeddings by the bundle's FP32 graphs, on the server's own pixels and token ids."""
+@dataclass(frozen=True)
+class Batches:
+    """Inputs as the server's own code turns them into tensors."""
 
-    def encoder(tower: Tower) -> Encoder:
-        return Encoder(bundle.file(bundle.artifact(tower).file))
+    pixels: Tensors
+    token_ids: Tensors
+    """One text each, at the length it would have alone: the shortest there is."""
+    padded_ids: Tensors
+    """The texts together, at the length of the longest."""
 
-    encode_image, encode_text = encoder("image"), encoder("text")
-    pixels = _pixels(bundle.info.image, inputs)
-    transform = sources.text_transform(bundle.info.text, bundle.path)
-    # One text at a time: each at the length it would have alone, the shortest the server uses.
-    texts = [encode_text(transform.pad([ids])) for ids in transform.encode(inputs.texts)]
-    return Pair(
-        np.concatenate([encode_image(np.stack(some)) for some in _batches(pixels)]),
-        np.concatenate(texts),
-    )
+    @classmethod
+    def of(cls, bundle: Bundle, inputs: Inputs) -> Batches:
+        """Preprocess and tokenize `inputs`."""
+        pixels = _pixels(bundle.info.image, inputs)
+        transform = sources.text_transform(bundle.info.text, bundle.path)
+        ids = transform.encode(inputs.texts)
+        return cls(
+            [np.stack(some) for some in _batches(pixels)],
+            [transform.pad([one]) for one in ids],
+            _batches(transform.pad(ids)),
+        )
+
+    def of_tower(self, tower: Tower) -> Tensors:
+        """What the encoder of `tower` takes."""
+        return self.pixels if tower == "image" else self.token_ids
+
+
+def onnx_embeddings(bundle: Bundle, batches: Batches, precision: Precision = "fp32") -> Pair:
+    """Embeddings by the bundle's graphs at `precision`."""
+    from tritonclip_export.precision.running import open_encoder
+
+    def embeddings(tower: Tower) -> Embeddings:
+        file = bundle.file(bundle.artifact(tower, precision=precision).file)
+        with open_encoder(file, precision) as encode:
+            return run(encode, batches.of_tower(tower))
+
+    return Pair(embeddings("image"), embeddings("text"))
+
+
+def run(encode: Callable[[Any], Embeddings], batches: Tensors) -> Embeddings:
+    """Embeddings of all batches, [n, dim]."""
+    return np.concatenate([encode(batch) for batch in batches])
 
 
 def _served_embeddings(server: str, bundle: Bundle, inputs: Inputs) -> Pair:
@@ -210,5 +241,5 @@ def _pixels(image: Any, inputs: Inputs) -> list[npt.NDArray[np.uint8]]:
     return [transform.pixels(encoded) for encoded in inputs.images]
 
 
-def _batches(items: Sequence[Any]) -> list[Sequence[Any]]:
+def _batches(items: Any) -> list[Any]:
     return [items[start : start + BATCH] for start in range(0, len(items), BATCH)]

@@ -102,7 +102,7 @@ def test_accuracy_on_the_held_out_drawings_agrees_to_the_last_image(
     inputs = verify.Inputs(tuple(twemoji.values()), tuple(f"an emoji of {n}" for n in names))
 
     pytorch = verify.reference_embeddings(dual_encoder("demo"), inputs)
-    onnx = verify.onnx_embeddings(bundle("demo"), inputs)
+    onnx = verify.onnx_embeddings(bundle("demo"), verify.Batches.of(bundle("demo"), inputs))
     with Client(server.grpc_url, model="demo") as client:
         served = verify.Pair(client.embed_images(inputs.images), client.embed_texts(inputs.texts))
 

@@ -59,7 +59,7 @@ def test_a_bundle_agrees_with_pytorch_on_inputs_export_did_not_see(
     figures = verify.compare_pairs(
         "onnx",
         verify.reference_embeddings(dual_encoder(name), inputs),
-        verify.onnx_embeddings(bundle(name), inputs),
+        verify.onnx_embeddings(bundle(name), verify.Batches.of(bundle(name), inputs)),
     )
 
     assert [figure.passed for figure in figures] == [True, True]
@@ -174,7 +174,9 @@ def test_weights_past_the_protobuf_limit_go_to_a_file_beside_the_graph(
     assert exported.file(text.external_data).stat().st_size > 12_000_000
     exported.check_files()
     inputs = verify.Inputs.read(sample_images()[:2], sample_texts()[:2])
-    assert np.isfinite(verify.onnx_embeddings(exported, inputs).texts).all()
+    assert np.isfinite(
+        verify.onnx_embeddings(exported, verify.Batches.of(exported, inputs)).texts
+    ).all()
 
 
 def test_a_folder_of_something_else_is_not_overwritten(

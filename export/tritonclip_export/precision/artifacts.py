@@ -1,0 +1,238 @@
+"""The encoders of a bundle at another precision: rewritten, checked, compared, then kept.
+
+Everything happens in a hidden folder beside the bundle; graphs that miss their tolerance never
+enter it, and what it held before stays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tritonclip_export import graph, parity, verify
+from tritonclip_export.bundle import Artifact, Bundle, Parity, Precision, Tower, sha256_of
+from tritonclip_export.errors import BundleError, PrecisionError
+from tritonclip_export.precision import activations, bisection, graphs, int8, policy
+from tritonclip_export.precision.lower import FLOATING, INT8, Lower
+from tritonclip_export.precision.rewrite import lower_precision
+from tritonclip_export.staging import staging_folder
+
+# Counts up when the same inputs would give another graph.
+REVISION = 1
+BUILT_WITH = ("onnx", "onnx-ir", "onnxruntime")
+TOWERS: tuple[Tower, Tower] = ("image", "text")
+
+# BF16 convolutions are in ONNX since opset 22.
+BF16_OPSET = 22
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """All that decides what a graph will be."""
+
+    source: Artifact
+    precision: Precision
+    keep_fp32: tuple[str, ...]
+    inputs: str
+
+    @property
+    def sha256(self) -> str:
+        parts = [REVISION, self.source.sha256, self.precision, self.keep_fp32, self.inputs]
+        return hashlib.sha256(json.dumps([*parts, _versions()]).encode()).hexdigest()
+
+
+def write(
+    bundle: Bundle,
+    precision: Precision,
+    *,
+    inputs: verify.Inputs,
+    keep_fp32: Sequence[str] = (),
+    progress: Callable[[str], None] = lambda _: None,
+) -> Bundle:
+    """Add both encoders at `precision` to the bundle, unless they are there already.
+
+    Args:
+        bundle: the bundle; its FP32 graphs are the source.
+        precision: `fp32` has nothing to do.
+        inputs: what activations and parity are measured on.
+        keep_fp32: patterns of layers to keep in FP32 beyond those that have to be.
+        progress: told of each step as it begins.
+
+    Returns:
+        The bundle with the artifacts and their parity figures, saved.
+
+    Raises:
+        BundleError: a file of the bundle is damaged.
+        PrecisionError: a pattern matches nothing, or an encoder misses its tolerance; names the
+            worst layer.
+    """
+    if precision == "fp32":
+        return bundle
+    recipes = {
+        tower: _Recipe(bundle.artifact(tower), precision, tuple(keep_fp32), _digest(inputs))
+        for tower in TOWERS
+    }
+    if _is_there(bundle, recipes):
+        return bundle
+    for tower in TOWERS:
+        bundle.check_artifact(bundle.artifact(tower))
+    if keep_fp32:
+        towers = [graphs.load(bundle.file(recipe.source.file)).graph for recipe in recipes.values()]
+        policy.check_patterns((graphs.layer_of(node) for t in towers for node in t), keep_fp32)
+    with staging_folder(bundle.path) as folder:
+        batches = verify.Batches.of(bundle, inputs)
+        reference = verify.onnx_embeddings(bundle, batches)
+        artifacts = []
+        for tower in TOWERS:
+            progress(f"writing the {tower} encoder in {precision}")
+            artifacts.append(_write(bundle, recipes[tower], _to_measure(tower, batches), folder))
+        progress(f"comparing both {precision} encoders with FP32")
+        staged = Bundle(path=folder, info=bundle.info.model_copy(update={"artifacts": artifacts}))
+        candidate = verify.onnx_embeddings(staged, batches, precision)
+        figures = verify.compare_pairs(precision, reference, candidate)
+        for tower, figure in zip(TOWERS, figures, strict=True):
+            if not figure.passed:
+                progress(f"looking for the layer that breaks the {tower} encoder")
+                raise _missed(bundle, recipes[tower], figure, batches)
+        return _keep(bundle, staged, artifacts, figures)
+
+
+def _to_measure(tower: Tower, batches: verify.Batches) -> verify.Tensors:
+    """Inputs in batches, so that there is something to tell apart in each."""
+    return batches.pixels if tower == "image" else batches.padded_ids
+
+
+def _write(bundle: Bundle, recipe: _Recipe, batches: verify.Tensors, folder: Path) -> Artifact:
+    """Write one encoder into `folder` and check it against ONNX's rules and the contract."""
+    import onnx
+
+    source = recipe.source
+    file = folder / f"{source.tower}_encoder.{recipe.precision}.onnx"
+    original = bundle.file(source.file)
+    opset = source.opset
+    if recipe.precision == "int8":
+        model = graphs.load(original)
+        found = activations.measure(original, batches, INT8)
+        int8.quantise(original, file, int8.excluded(model.graph, found, recipe.keep_fp32))
+    else:
+        lower = FLOATING[recipe.precision]
+        found = activations.measure(original, batches, lower)
+        model = _lowered(original, found, lower, recipe.keep_fp32)
+        opset = model.opset_imports[""]
+        graphs.save(model, file)
+    onnx.checker.check_model(str(file), full_check=True)
+    data = graph.external_data_of(file)
+    return Artifact(
+        tower=source.tower,
+        format="onnx",
+        precision=recipe.precision,
+        file=file.name,
+        external_data=data.name if data else None,
+        sha256=sha256_of(file, *([data] if data else [])),
+        max_batch=source.max_batch,
+        opset=opset,
+        built_with=_versions(),
+        recipe=recipe.sha256,
+        kept_fp32=recipe.keep_fp32,
+    )
+
+
+def _lowered(file: Path, found: activations.Activations, lower: Lower, keep: Sequence[str]) -> Any:
+    from onnxscript import version_converter
+
+    model = graphs.load(file)
+    stay = policy.stay_fp32(model.graph, found, lower, keep)
+    lower_precision(model.graph, lower, set(stay))
+    if lower.name == "bf16":
+        version_converter.convert_version(model, BF16_OPSET)
+    return model
+
+
+def _missed(
+    bundle: Bundle, recipe: _Recipe, figure: Parity, batches: verify.Batches
+) -> PrecisionError:
+    """What to say of an encoder outside its tolerance: which layer, and the ways out."""
+    problem = f"parity is broken at stage {figure.stage!r}: {parity.describe(figure)}"
+    if recipe.precision == "int8":
+        return PrecisionError(f"{problem}. Serve this encoder in FP32, or INT8 with --keep-fp32.")
+    culprit = _culprit(bundle, recipe, batches)
+    if culprit is None:
+        return PrecisionError(problem)
+    other = "" if recipe.precision == "bf16" else ", or build it with --precision bf16"
+    return PrecisionError(
+        f"{problem}. The layer that breaks it is {culprit.layer}: with the layers before it the "
+        f"error is {culprit.error_before:.2g} of the spread, with it {culprit.error_with:.2g}. "
+        f"Keep it in FP32 with --keep-fp32 '{culprit.layer}'{other}.",
+        culprit.layer,
+    )
+
+
+def _culprit(bundle: Bundle, recipe: _Recipe, batches: verify.Batches) -> bisection.Culprit | None:
+    original = bundle.file(recipe.source.file)
+    lower = FLOATING[recipe.precision]
+    found = activations.measure(original, _to_measure(recipe.source.tower, batches), lower)
+    tensors = batches.of_tower(recipe.source.tower)
+    tolerance = parity.TOLERANCES[recipe.precision]
+    reference = verify.run(graph.Encoder(original), tensors)
+
+    def error_of(kept: list[str]) -> float:
+        from tritonclip_export.precision.emulation import Emulated
+
+        with staging_folder(bundle.path) as folder:
+            file = folder / "candidate.onnx"
+            graphs.save(_lowered(original, found, lower, [*recipe.keep_fp32, *kept]), file)
+            with Emulated(file) as encoder:
+                compared = parity.compare("", reference, verify.run(encoder, tensors), tolerance)
+        return compared.relative_to_spread or 0.0
+
+    model = graphs.load(original)
+    fixed = policy.stay_fp32(model.graph, found, lower, recipe.keep_fp32)
+    layers = list(
+        dict.fromkeys(
+            graphs.layer_of(node)
+            for node in model.graph
+            if node not in fixed and any(graphs.is_float(value) for value in node.outputs)
+        )
+    )
+    if error_of([]) <= tolerance.relative_to_spread:
+        return None  # the embeddings are near enough; only their ranking is not
+    return bisection.worst_layer(layers, error_of, tolerance.relative_to_spread)
+
+
+def _keep(
+    bundle: Bundle, staged: Bundle, artifacts: Sequence[Artifact], figures: Sequence[Parity]
+) -> Bundle:
+    """Move the new graphs into the bundle and record them in place of older ones."""
+    for artifact in artifacts:
+        for name in (artifact.file, artifact.external_data):
+            if name is not None:
+                staged.file(name).replace(bundle.file(name))
+    updated = bundle.with_artifacts(artifacts).with_parity(figures)
+    updated.save()
+    return updated
+
+
+def _is_there(bundle: Bundle, recipes: dict[Tower, _Recipe]) -> bool:
+    try:
+        found = [bundle.artifact(t, precision=r.precision) for t, r in recipes.items()]
+        for artifact in found:
+            bundle.check_artifact(artifact)
+    except BundleError:
+        return False
+    return [a.recipe for a in found] == [recipe.sha256 for recipe in recipes.values()]
+
+
+def _digest(inputs: verify.Inputs) -> str:
+    digest = hashlib.sha256()
+    for item in (*inputs.images, *(text.encode() for text in inputs.texts)):
+        digest.update(hashlib.sha256(item).digest())
+    return digest.hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in BUILT_WITH}

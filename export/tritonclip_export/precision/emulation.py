@@ -1,0 +1,86 @@
+"""Running a lower-precision graph where its kernels do not exist.
+
+ONNX Runtime computes FP16 and BF16 on CPUs in part by casting back to FP32 where it likes, and has
+crashed on such graphs. Here the graph itself is turned into one that computes in FP32 and rounds
+the result of every lower-precision node to that precision and back. That is what tensor cores do,
+whose products are exact and summed in FP32; overflow gives the same infinity. Kernels that fuse
+several nodes round less often, so a real engine is nearer to FP32 than this.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from tritonclip_export.precision import graphs
+from tritonclip_export.precision.graphs import FLOAT
+from tritonclip_export.precision.lower import FLOATING, Lower
+
+
+class Emulated:
+    """A lower-precision encoder, emulated: called like `graph.Encoder`. A context manager."""
+
+    def __init__(self, file: Path) -> None:
+        self._model = graphs.load(file)
+        for lower in FLOATING.values():
+            round_in_fp32(self._model.graph, lower)
+
+    def __enter__(self) -> Emulated:
+        # Optimisation would take the casts that round for superfluous.
+        self._context = graphs.session(self._model, optimize=False)
+        self._session = self._context.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._context.__exit__(kind, error, trace)
+
+    def __call__(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """EMBEDDING [batch, dim] of PIXELS or TOKEN_IDS."""
+        name = self._session.get_inputs()[0].name
+        (embeddings,) = self._session.run(None, {name: batch})
+        return np.asarray(embeddings)
+
+
+def round_in_fp32(graph: Any, lower: Lower) -> None:
+    """Make all of `graph` FP32, with the values of every tensor of type `lower` as they were."""
+    low = ir.DataType[lower.onnx]
+    for value in graph.initializers.values():
+        if value.dtype == low:
+            array = value.const_value.numpy().astype(np.float32)
+            value.const_value = ir.tensor(array, name=value.name)
+            value.type = ir.TensorType(FLOAT)
+    for node in list(graph):
+        for value in node.outputs:
+            if value.dtype == low:
+                _round(graph, node, value, low)
+
+
+def _round(graph: Any, node: Any, value: Any, low: Any) -> None:
+    uses = list(value.uses())
+    if node.op_type == "Cast":
+        rounded = value  # it rounds already
+    else:
+        value.type = ir.TensorType(FLOAT)
+        rounded = _cast(graph, node, value, low)
+    back = _cast(graph, rounded.producer(), rounded, FLOAT)
+    for use in uses:
+        use.node.replace_input_with(use.idx, back)
+
+
+def _cast(graph: Any, after: Any, value: Any, dtype: Any) -> Any:
+    cast = ir.node("Cast", [value], {"to": dtype})
+    result = cast.outputs[0]
+    result.name = f"{value.name}_rounded_{dtype.name.lower()}"
+    result.type, result.shape = ir.TensorType(dtype), value.shape
+    graph.insert_after(after, cast)
+    return result

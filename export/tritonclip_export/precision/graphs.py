@@ -1,0 +1,80 @@
+"""What the steps of this package share about graphs: loading, layers, values, running."""
+
+from __future__ import annotations
+
+import ast
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+from tritonclip_export.errors import ExportError
+from tritonclip_export.graph import EXTERNAL_DATA_FROM_BYTES, EXTERNAL_DATA_SUFFIX
+from tritonclip_export.precision.operators import CONTROL_FLOW
+
+FLOAT = ir.DataType.FLOAT
+
+
+def load(file: Path) -> Any:
+    """An `onnx_ir.Model`; weights beside the graph are mapped, not read.
+
+    Raises:
+        ExportError: the graph has control flow, which TensorRT and this package do without.
+    """
+    model = ir.load(file)
+    for node in model.graph:
+        if node.op_type in CONTROL_FLOW:
+            raise ExportError(f"{file.name}: {node.name} is an {node.op_type}: control flow")
+    return model
+
+
+def save(model: Any, file: Path) -> None:
+    """Write a model, its weights beside it if they pass protobuf's limit."""
+    size = sum(value.const_value.nbytes for value in model.graph.initializers.values())
+    external = file.name + EXTERNAL_DATA_SUFFIX if size > EXTERNAL_DATA_FROM_BYTES else None
+    ir.save(model, file, external_data=external)
+
+
+@contextmanager
+def session(model: Any, *, optimize: bool = True) -> Iterator[Any]:
+    """An ONNX Runtime session of a changed model, on the CPU.
+
+    Args:
+        model: the model.
+        optimize: let ONNX Runtime fuse and reorder. It would also remove casts that are there to
+            round.
+    """
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    if not optimize:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    with tempfile.TemporaryDirectory(prefix="tritonclip-") as folder:
+        file = Path(folder) / "model.onnx"
+        save(model, file)
+        yield ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+
+
+def layer_of(node: Any) -> str:
+    """The module that a node comes from, as PyTorch names it: `visual.transformer.resblocks.0.mlp`.
+
+    The exporter leaves the chain of modules in the node's metadata; a node that was added later
+    goes by its own name.
+    """
+    scopes = node.metadata_props.get("pkg.torch.onnx.name_scopes")
+    names = ast.literal_eval(scopes) if scopes else []
+    return next((name for name in reversed(names[:-1]) if name), str(node.name))
+
+
+def is_float(value: Any) -> bool:
+    """Whether a value of a graph is an FP32 tensor."""
+    return value is not None and value.dtype == FLOAT
+
+
+def is_constant(value: Any) -> bool:
+    """Whether a value is one of the graph's weights or constants."""
+    return value.const_value is not None

@@ -1,0 +1,32 @@
+"""Encoders of any precision, opened by what can run them here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from tritonclip_export.bundle import Precision
+from tritonclip_export.graph import Encoder
+from tritonclip_export.precision.emulation import Emulated
+from tritonclip_export.precision.lower import FLOATING
+
+Encode: TypeAlias = Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]
+
+
+@contextmanager
+def open_encoder(file: Path, precision: Precision) -> Iterator[Encode]:
+    """The ONNX encoder in `file`, run by ONNX Runtime, or emulated on a machine without CUDA."""
+    import onnxruntime as ort
+
+    if precision not in FLOATING:
+        yield Encoder(file)
+    elif "CUDAExecutionProvider" in ort.get_available_providers():
+        yield Encoder(file, providers=("CUDAExecutionProvider", "CPUExecutionProvider"))
+    else:
+        with Emulated(file) as encoder:
+            yield encoder

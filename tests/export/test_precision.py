@@ -1,0 +1,260 @@
+"""Encoders in lower precision: near FP32, valid, and honest where they cannot be near."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+import torch
+
+from stress import write_stressed
+from tritonclip_export import parity, precision, samples, verify
+from tritonclip_export.bundle import Bundle, Precision
+from tritonclip_export.checkpoint import load, parse
+from tritonclip_export.errors import PrecisionError
+from tritonclip_export.export import export
+from tritonclip_export.precision import graphs
+from tritonclip_export.precision.emulation import round_in_fp32
+from tritonclip_export.precision.lower import FP16
+
+LOWER: tuple[Precision, ...] = ("fp16", "bf16", "int8")
+FLOATS = {"fp16": onnx.TensorProto.FLOAT16, "bf16": onnx.TensorProto.BFLOAT16}
+
+
+@pytest.fixture(scope="module")
+def inputs() -> verify.Inputs:
+    return verify.Inputs.read(samples.sample_images(), samples.sample_texts())
+
+
+@pytest.fixture
+def demo(bundle: Callable[[str], Bundle], tmp_path: Path) -> Bundle:
+    """A copy of the demo bundle, to add to."""
+    return Bundle.load(Path(shutil.copytree(bundle("demo").path, tmp_path / "demo")))
+
+
+@pytest.fixture(scope="module")
+def stressed(
+    checkpoint_folder: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Bundle]:
+    """Bundles of the demo checkpoint under stress."""
+    home = tmp_path_factory.mktemp("stressed")
+
+    def get(kind: str) -> Bundle:
+        how = {"scale": {"scale": 8192.0}, "offset": {"offset": 2000.0}}[kind]
+        folder = write_stressed(checkpoint_folder("demo"), home / f"{kind}-checkpoint", **how)
+        return export(load(parse(str(folder))), home / kind, name=kind, max_batch=8)
+
+    return get
+
+
+def figures(bundle: Bundle, stage: str) -> tuple[float, float]:
+    """Error relative to the spread, of images and of texts."""
+    found = {figure.stage: figure for figure in bundle.info.parity}
+    image, text = found[f"{stage} image"], found[f"{stage} text"]
+    assert image.passed
+    assert text.passed
+    return image.relative_to_spread, text.relative_to_spread
+
+
+@pytest.mark.parametrize("name", LOWER)
+def test_the_demo_checkpoint_keeps_its_embeddings(
+    name: Precision, demo: Bundle, inputs: verify.Inputs
+) -> None:
+    written = precision.write(demo, name, inputs=inputs)
+
+    errors = figures(written, name)
+    # FP16 rounds to 11 bits, BF16 to 8, which shows: the one is right, not a copy of FP32.
+    assert max(errors) < {"fp16": 2e-3, "bf16": 2e-2, "int8": 5e-2}[name]
+    assert min(errors) > {"fp16": 1e-4, "bf16": 1e-3, "int8": 5e-3}[name]
+    for tower in ("image", "text"):
+        artifact = written.artifact(tower, precision=name)
+        graph = onnx.load(written.file(artifact.file))
+        onnx.checker.check_model(graph, full_check=True)
+        assert [i.name for i in graph.graph.input] == [
+            "PIXELS" if tower == "image" else "TOKEN_IDS"
+        ]
+        assert graph.graph.output[0].name == "EMBEDDING"
+        assert graph.graph.output[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+        full = demo.file(demo.artifact(tower).file).stat().st_size
+        share = {"fp16": 0.6, "bf16": 0.6, "int8": 0.6}[name]
+        assert written.file(artifact.file).stat().st_size < share * full
+    assert Bundle.load(demo.path) == written
+
+
+@pytest.mark.parametrize("name", ["fp16", "bf16"])
+def test_products_are_lowered_and_statistics_are_not(
+    name: Precision, demo: Bundle, inputs: verify.Inputs
+) -> None:
+    written = precision.write(demo, name, inputs=inputs)
+
+    model = ir.load(written.file(written.artifact("image", precision=name).file))
+    low = ir.DataType[FP16.onnx] if name == "fp16" else ir.DataType.BFLOAT16
+    types = {(node.op_type, node.outputs[0].dtype) for node in model.graph}
+    assert {dtype for op, dtype in types if op in ("MatMul", "Gemm", "Conv")} == {low}
+    fp32 = ("Softmax", "Gelu", "ReduceMean", "ReduceL2", "Sub", "Clip")
+    assert {dtype for op, dtype in types if op in fp32} == {ir.DataType.FLOAT}
+    norms = [node for node in model.graph if node.op_type == "LayerNormalization"]
+    assert norms
+    assert all(node.attributes["stash_type"].as_int() == 1 for node in norms)  # statistics: FP32
+
+
+def test_casts_are_few(demo: Bundle, inputs: verify.Inputs) -> None:
+    written = precision.write(demo, "fp16", inputs=inputs)
+
+    model = ir.load(written.file(written.artifact("image", precision="fp16").file))
+    ops = [node.op_type for node in model.graph]
+    # Two around each softmax, each GELU and the pooling; one from the pixels, one for the norm.
+    assert ops.count("Cast") == 2 * (ops.count("Softmax") + ops.count("Gelu") + 1) + 3
+
+
+@pytest.mark.parametrize("kind", ["scale", "offset"])
+@pytest.mark.slow
+def test_a_tower_that_naive_half_precision_breaks_is_kept(
+    kind: str, stressed: Callable[[str], Bundle], inputs: verify.Inputs
+) -> None:
+    bundle = stressed(kind)
+    batches = verify.Batches.of(bundle, inputs)
+    reference = verify.onnx_embeddings(bundle, batches)
+
+    loaded = load(parse(bundle.info.source.reference)).model.half()
+    spec = bundle.info.image
+    mean, std = (torch.tensor(x).view(3, 1, 1) for x in (spec.mean, spec.std))
+    pixels = torch.from_numpy(np.concatenate(batches.pixels))
+    with torch.inference_mode():
+        naive = loaded.encode_image(((pixels / 255 - mean) / std).half(), normalize=True)
+    broken = parity.compare("", reference.images, naive.numpy(), parity.TOLERANCES["fp16"])
+    assert not broken.passed
+    assert not broken.min_cosine >= 0.9  # NaN, for the scaled one
+
+    for name in ("fp16", "bf16"):
+        assert max(figures(precision.write(bundle, name, inputs=inputs), name)) < 2e-2
+
+
+def test_layers_are_kept_by_pattern(demo: Bundle, inputs: verify.Inputs) -> None:
+    written = precision.write(
+        demo, "fp16", inputs=inputs, keep_fp32=("*.blocks.0.mlp*", "transformer.resblocks.0*")
+    )
+
+    artifact = written.artifact("image", precision="fp16")
+    assert artifact.kept_fp32 == ("*.blocks.0.mlp*", "transformer.resblocks.0*")
+    products = [
+        (graphs.layer_of(node), node.outputs[0].dtype)
+        for node in ir.load(written.file(artifact.file)).graph
+        if node.op_type in ("MatMul", "Conv")
+    ]
+    kept = {layer for layer, dtype in products if dtype == ir.DataType.FLOAT}
+    assert kept
+    assert all(".blocks.0.mlp" in layer for layer in kept)
+    assert any(dtype == ir.DataType.FLOAT16 for _, dtype in products)
+
+
+def test_a_pattern_that_matches_nothing_is_refused(demo: Bundle, inputs: verify.Inputs) -> None:
+    with pytest.raises(PrecisionError, match=r"no layer is called 'visual\.trunk\.bloks\*'.*mean"):
+        precision.write(demo, "fp16", inputs=inputs, keep_fp32=("visual.trunk.bloks*",))
+    assert Bundle.load(demo.path) == demo
+
+
+def test_what_misses_its_tolerance_names_the_layer_and_leaves_the_bundle(
+    demo: Bundle, inputs: verify.Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = precision.write(demo, "fp16", inputs=inputs)
+    strict = parity.Tolerance(relative_to_spread=7e-4, min_cosine=0.9999)
+    monkeypatch.setitem(parity.TOLERANCES, "fp16", strict)
+
+    with pytest.raises(
+        PrecisionError, match=r"'fp16 image'.*--keep-fp32 '.*'.*--precision bf16"
+    ) as e:
+        precision.write(before, "fp16", inputs=inputs, keep_fp32=("*.blocks.0.norm1", "ln_final"))
+
+    assert e.value.layer.startswith("visual.trunk.")
+    assert Bundle.load(demo.path) == before
+    before.check_files()
+
+
+def test_the_second_time_has_nothing_to_do(demo: Bundle, inputs: verify.Inputs) -> None:
+    first = precision.write(demo, "fp16", inputs=inputs)
+    file = first.file(first.artifact("image", precision="fp16").file)
+    written = file.stat().st_mtime_ns
+
+    steps: list[str] = []
+    again = precision.write(first, "fp16", inputs=inputs, progress=steps.append)
+    assert (again, steps, file.stat().st_mtime_ns) == (first, [], written)
+
+    file.write_bytes(file.read_bytes()[:-1])  # damaged since
+    precision.write(again, "fp16", inputs=inputs)
+    assert Bundle.load(demo.path) == first
+    first.check_files()
+
+
+def test_another_precision_stands_beside_the_first(demo: Bundle, inputs: verify.Inputs) -> None:
+    both = precision.write(precision.write(demo, "fp16", inputs=inputs), "int8", inputs=inputs)
+
+    assert both.precisions == ("fp16", "int8")
+    assert {"onnx text", "fp16 text", "int8 text"} <= {p.stage for p in both.info.parity}
+
+
+def test_products_that_quantisation_hurts_stay_fp32(
+    checkpoint_folder: Callable[[str], Path], tmp_path: Path, inputs: verify.Inputs
+) -> None:
+    """One channel far above the others, as real towers have: its scale starves the rest.
+
+    The next layer's bias takes it back, so in FP32 the checkpoint is what it was.
+    """
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(checkpoint_folder("demo"), folder)
+    weights = {k: v.float() for k, v in load_file(folder / "open_clip_model.safetensors").items()}
+    block = "visual.trunk.stages.1.blocks.0"
+    weights[f"{block}.norm2.bias"][3] += 500
+    weights[f"{block}.mlp.fc1.bias"] -= 500 * weights[f"{block}.mlp.fc1.weight"][:, 3]
+    save_file(weights, folder / "open_clip_model.safetensors")
+    bundle = export(load(parse(str(folder))), tmp_path / "b", name="outlier", max_batch=8)
+
+    written = precision.write(bundle, "int8", inputs=inputs)
+
+    model = ir.load(written.file(written.artifact("image", precision="int8").file))
+    products = {graphs.layer_of(node) for node in model.graph if node.op_type == "MatMul"}
+    assert "visual.trunk.stages.1.blocks.0.mlp.fc1" in products
+    assert "visual.trunk.stages.1.blocks.1.mlp.fc1" not in products
+
+
+def test_emulation_rounds_as_half_precision_kernels_do() -> None:
+    """A product, a sum, an overflow: the graph in FP16, emulated, against PyTorch in FP16."""
+    rng = np.random.default_rng(0)
+    a, b = (rng.normal(size=(33, 64)).astype(np.float16) for _ in range(2))
+    left = ir.val("A", ir.DataType.FLOAT, (33, 64))
+    half = ir.node("Cast", [left], {"to": ir.DataType.FLOAT16})
+    half.outputs[0].dtype = ir.DataType.FLOAT16
+    weight = ir.Value(
+        name="B", type=ir.TensorType(ir.DataType.FLOAT16), const_value=ir.tensor(b.T.copy())
+    )
+    product = ir.node("MatMul", [half.outputs[0], weight])
+    square = ir.node("Mul", [product.outputs[0], product.outputs[0]])
+    big = ir.node("Mul", [square.outputs[0], square.outputs[0]])
+    nodes = [half, product, square, big]
+    for node in nodes[1:]:
+        node.outputs[0].dtype = ir.DataType.FLOAT16
+    last = ir.node("Cast", [big.outputs[0]], {"to": ir.DataType.FLOAT})
+    last.outputs[0].dtype = ir.DataType.FLOAT
+    graph = ir.Graph(
+        [left],
+        [last.outputs[0]],
+        nodes=[*nodes, last],
+        initializers=[weight],
+        opset_imports={"": 20},
+    )
+    round_in_fp32(graph, FP16)
+
+    with graphs.session(ir.Model(graph, ir_version=10), optimize=False) as session:
+        (emulated,) = session.run(None, {"A": a.astype(np.float32) * 4})
+
+    expected = (torch.from_numpy(a * np.float16(4)) @ torch.from_numpy(b.T)).square().square()
+    assert expected.isinf().any()
+    assert expected.isfinite().any()
+    np.testing.assert_array_equal(np.isinf(emulated), expected.isinf().numpy())
+    finite = ~np.isinf(emulated)
+    np.testing.assert_allclose(emulated[finite], expected.float().numpy()[finite], rtol=6e-3)
