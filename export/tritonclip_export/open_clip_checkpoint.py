@@ -91,7 +91,7 @@ def load(reference: Reference, random_seed: int | None) -> OpenClipEncoder:
     import open_clip
     import torch
 
-    from tritonclip_export import open_clip_towers
+    from tritonclip_export import open_clip_towers, random_weights, samples
 
     _check_weights(reference, random_seed)
     name = _PREFIXES[reference.kind] + reference.name
@@ -105,6 +105,14 @@ def load(reference: Reference, random_seed: int | None) -> OpenClipEncoder:
             require_pretrained=random_seed is None,
         )
         model.eval().requires_grad_(False)
+        tokenizer = open_clip.get_tokenizer(name)
+        if random_seed is not None:
+            random_weights.enliven(
+                model,
+                torch.stack([transform(image) for image in samples.opened_images()]),
+                tokenizer([text for text in samples.sample_texts() if text]),
+                seed=random_seed,
+            )
         return OpenClipEncoder(
             source=Source(
                 library="open_clip",
@@ -117,7 +125,7 @@ def load(reference: Reference, random_seed: int | None) -> OpenClipEncoder:
             ),
             model=model,
             transform=transform,
-            tokenizer=open_clip.get_tokenizer(name),
+            tokenizer=tokenizer,
             dim=_embedding_dim(model, transform),
             image=_image_spec(model),
             similarity=_similarity(model),
