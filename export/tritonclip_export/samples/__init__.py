@@ -24,7 +24,7 @@ def opened_images() -> list[Image.Image]:
     """The same, decoded."""
     from PIL import Image
 
-    opened = [Image.open(file) for file in sample_images()]
+    opened: list[Image.Image] = [Image.open(file) for file in sample_images()]
     for image in opened:
         image.load()
     return opened
