@@ -26,10 +26,10 @@ from tritonclip_export.bundle import (
     Tower,
     sha256_of,
 )
-from tritonclip_export.checkpoint import DualEncoder
+from tritonclip_export.dual_encoder import DualEncoder
 from tritonclip_export.errors import BundleError
 from tritonclip_export.staging import replace_folder, staging_folder
-from tritonclip_export.tokenizer import bucket_lengths, write_tokenizer
+from tritonclip_export.tokenizer import bucket_lengths
 
 if TYPE_CHECKING:
     import torch
@@ -105,18 +105,11 @@ def _write(
 ) -> BundleInfo:
     from tritonclip_export import encoders
 
-    text_module = encoders.text_encoder(checkpoint.model)
     progress("converting the tokenizer")
-    text = write_tokenizer(
-        checkpoint.tokenizer, folder, dynamic_length=bool(text_module.dynamic_length)
-    )
+    text = checkpoint.served_tokenizer().write(folder, dynamic_length=checkpoint.dynamic_length)
     towers: list[tuple[Tower, torch.nn.Module, graph.Input]] = [
-        (
-            "image",
-            encoders.image_encoder(checkpoint.model, checkpoint.image),
-            _image_input(checkpoint.image),
-        ),
-        ("text", text_module, _text_input(checkpoint, text)),
+        ("image", encoders.image_encoder(checkpoint), _image_input(checkpoint.image)),
+        ("text", encoders.text_encoder(checkpoint), _text_input(checkpoint, text)),
     ]
     artifacts = []
     for tower, module, input in towers:
@@ -176,7 +169,7 @@ def _image_input(image: ImageSpec) -> graph.Input:
 
 
 def _text_input(checkpoint: DualEncoder, text: TextSpec) -> graph.Input:
-    ids = checkpoint.tokenizer(["a photo", "of a cat"]).numpy().astype(np.int32)
+    ids = checkpoint.token_ids(["a photo", "of a cat"]).astype(np.int32)
     if not text.dynamic_length:
         return graph.Input("TOKEN_IDS", ids, {0: "batch"})
     return graph.Input(

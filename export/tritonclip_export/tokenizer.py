@@ -6,6 +6,7 @@ transformers there.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,122 +15,59 @@ from tritonclip_export.errors import ExportError
 
 FILENAME = "tokenizer.json"
 
-# open_clip's cleaning functions (tokenizer.py: `_clean_lower`, ...) as sequences of named rules.
-CLEANING: dict[str, tuple[CleaningRule, ...]] = {
-    "_clean_lower": ("fix_encoding", "unescape_html", "collapse_whitespace", "lowercase"),
-    "_clean_whitespace": ("fix_encoding", "unescape_html", "collapse_whitespace"),
-    "_clean_canonicalize": (
-        "fix_encoding",
-        "unescape_html",
-        "remove_punctuation",
-        "lowercase",
-        "collapse_whitespace",
-    ),
-}
+
+@dataclass(frozen=True)
+class ServedTokenizer:
+    """A tokenizer as it runs in the server."""
+
+    tokenizer: Any
+    """A `tokenizers.Tokenizer` that adds the special tokens."""
+    cleaning: tuple[CleaningRule, ...]
+    """What is done to a text before it."""
+    pad_id: int
+    context_length: int
+    """In tokens, special ones included; longer texts are cut so that the end token survives."""
+
+    def write(self, folder: Path, *, dynamic_length: bool) -> TextSpec:
+        """Write `tokenizer.json` into `folder` and describe it."""
+        self.tokenizer.no_padding()
+        self.tokenizer.enable_truncation(self.context_length)
+        file = folder / FILENAME
+        self.tokenizer.save(str(file))
+        return TextSpec(
+            context_length=self.context_length,
+            tokenizer=FILENAME,
+            tokenizer_sha256=sha256_of(file),
+            cleaning=self.cleaning,
+            pad_id=self.pad_id,
+            dynamic_length=dynamic_length,
+        )
 
 
-def write_tokenizer(tokenizer: Any, folder: Path, *, dynamic_length: bool) -> TextSpec:
-    """Convert open_clip's `tokenizer`, write it into `folder` and describe it.
+def from_transformers(
+    tokenizer: Any, cleaning: tuple[CleaningRule, ...], context_length: int
+) -> ServedTokenizer:
+    """The Rust tokenizer inside a transformers one.
 
     Raises:
-        ExportError: a kind of tokenizer, cleaning or reduction that has no conversion.
+        ExportError: it has none, or pads or cuts on the left.
     """
-    from open_clip.tokenizer import HFTokenizer, SigLipTokenizer, SimpleTokenizer
-
-    cleaning: tuple[CleaningRule, ...]
-    if isinstance(tokenizer, SimpleTokenizer):
-        converted, pad_id = _from_clip_bpe(tokenizer), 0
-        cleaning = _cleaning(tokenizer)
-    elif isinstance(tokenizer, HFTokenizer):
-        converted, pad_id = _from_fast_tokenizer(tokenizer)
-        cleaning = _cleaning(tokenizer)
-    elif isinstance(tokenizer, SigLipTokenizer):
-        converted, pad_id = _from_fast_tokenizer(tokenizer)
-        cleaning = CLEANING["_clean_canonicalize"]
-    else:
-        raise ExportError(f"a tokenizer of type {type(tokenizer).__name__} has no conversion")
-    if tokenizer.context_length is None:
-        raise ExportError("the checkpoint's tokenizer has no context length")
-    converted.no_padding()
-    converted.enable_truncation(tokenizer.context_length)
-    file = folder / FILENAME
-    converted.save(str(file))
-    return TextSpec(
-        context_length=tokenizer.context_length,
-        tokenizer=FILENAME,
-        tokenizer_sha256=sha256_of(file),
-        cleaning=cleaning,
-        pad_id=pad_id,
-        dynamic_length=dynamic_length,
-    )
-
-
-def _cleaning(tokenizer: Any) -> tuple[CleaningRule, ...]:
-    name = tokenizer.clean_fn.__name__
-    if name not in CLEANING:
-        raise ExportError(f"the tokenizer cleans text with {name}, which has no named rules")
-    return CLEANING[name]
-
-
-def _from_fast_tokenizer(tokenizer: Any) -> tuple[Any, int]:
-    """The Rust tokenizer inside a transformers one, and its padding id."""
     from tokenizers import Tokenizer
 
-    inner = tokenizer.tokenizer
-    if not inner.is_fast:
-        raise ExportError(f"{type(inner).__name__} has no fast (Rust) version to convert")
-    if getattr(tokenizer, "tokenizer_mode", "") or getattr(tokenizer, "strip_sep_token", False):
-        raise ExportError("tokenizer_mode and strip_sep_token have no conversion yet")
-    if inner.padding_side != "right":
-        raise ExportError(f"padding on the {inner.padding_side} has no conversion")
-    return Tokenizer.from_str(inner.backend_tokenizer.to_str()), int(inner.pad_token_id)
-
-
-def _from_clip_bpe(clip: Any) -> Any:
-    """CLIP's byte-pair encoding (open_clip's `SimpleTokenizer`).
-
-    Two of its habits need care. Its regular expression, ignoring case, matches U+0345 nowhere, so
-    that mark separates words and vanishes, as a space would. And a special token typed into a text
-    becomes its id, but only where the scan stands on it: in `!<end_of_text>` the `!<` is taken
-    first. Registering special tokens with the library would find them everywhere, so they are
-    reached by merges instead: a chain that only fires on the one pre-token with `<` and letters.
-    """
-    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
-
-    if clip.reduction_fn is not None:
-        raise ExportError("a tokenizer with a reduction mask draws tokens at random")
-    special = {name: clip.encoder[name] for name in _special_tokens(clip)}
-    vocab = {token: id for token, id in clip.encoder.items() if token not in special}
-    merges = sorted(clip.bpe_ranks, key=clip.bpe_ranks.__getitem__)
-    split = pre_tokenizers.Split(Regex(f"(?i){clip.pat.pattern}"), "removed", invert=True)
-    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-
-    def build() -> Any:
-        model = models.BPE(vocab=vocab, merges=merges, end_of_word_suffix="</w>")
-        tokenizer = Tokenizer(model)
-        tokenizer.normalizer = normalizers.Replace("\u0345", " ")
-        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, byte_level])
-        return tokenizer
-
-    plain = build()
-    for name, id in special.items():
-        merged, *rest = plain.encode(name, add_special_tokens=False).tokens
-        for piece in rest:
-            merges.append((merged, piece))
-            merged += piece
-            # Steps of the chain are never the last, so their ids, past the vocabulary, never show.
-            vocab.setdefault(merged, len(clip.encoder) + len(merges))
-        vocab[merged] = id
-    tokenizer = build()
-    start, end = clip.all_special_ids[:2]
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[start] $0 [end]", special_tokens=[("[start]", start), ("[end]", end)]
+    if not tokenizer.is_fast:
+        raise ExportError(f"{type(tokenizer).__name__} has no fast (Rust) version to convert")
+    for what, side in (
+        ("padding", tokenizer.padding_side),
+        ("truncation", tokenizer.truncation_side),
+    ):
+        if side != "right":
+            raise ExportError(f"{what} on the {side} has no conversion")
+    return ServedTokenizer(
+        tokenizer=Tokenizer.from_str(tokenizer.backend_tokenizer.to_str()),
+        cleaning=cleaning,
+        pad_id=int(tokenizer.pad_token_id),
+        context_length=context_length,
     )
-    return tokenizer
-
-
-def _special_tokens(clip: Any) -> list[str]:
-    return [clip.decoder[id] for id in clip.all_special_ids]
 
 
 def bucket_lengths(text: TextSpec) -> list[int]:

@@ -2,8 +2,8 @@
 
 Each hop is compared with the one before it, on the same real inputs:
 
-    token ids   open_clip's tokenizer    -> the server's tokenizing code    every id equal
-    pixels      open_clip's transform    -> the server's preprocessing code every value equal
+    token ids   the checkpoint's own     -> the server's tokenizing code    every id equal
+    pixels      the checkpoint's own     -> the server's preprocessing code every value equal
     onnx        PyTorch, FP32            -> the bundle's graphs in ONNX Runtime
     served      the bundle's graphs      -> embeddings over the network
 """
@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from tritonclip_export import parity, sources
 from tritonclip_export.bundle import Bundle, Parity, Precision, TextSpec, Tower
-from tritonclip_export.checkpoint import DualEncoder
+from tritonclip_export.dual_encoder import DualEncoder
 from tritonclip_export.errors import CheckpointError, ParityError, RepositoryError
 
 Embeddings: TypeAlias = npt.NDArray[np.float32]
@@ -126,7 +126,7 @@ def compare_inputs(
     transform = sources.text_transform(text, folder)
     ids = parity.compare_exact(
         "token ids",
-        [checkpoint.tokenizer([t])[0].numpy() for t in inputs.texts],
+        [checkpoint.token_ids([t])[0] for t in inputs.texts],
         list(transform.pad(transform.encode(inputs.texts), text.context_length)),
     )
     pixels = parity.compare_exact(
@@ -153,30 +153,25 @@ def compare_pairs(stage: str, reference: Pair, candidate: Pair) -> list[Parity]:
 
 
 def reference_pixels(checkpoint: DualEncoder, encoded: bytes) -> npt.NDArray[np.uint8]:
-    """What open_clip's transform makes of an image before it becomes a normalised tensor."""
+    """What the checkpoint's own transform makes of an image before it is normalised."""
     from PIL import Image
 
-    image: Any = Image.open(io.BytesIO(encoded))
-    # The last two steps are ToTensor and Normalize.
-    for step in checkpoint.transform.transforms[:-2]:  # type: ignore[attr-defined]
-        image = step(image)
-    return np.asarray(image).transpose(2, 0, 1)
+    return checkpoint.pixels(Image.open(io.BytesIO(encoded)))
 
 
 def reference_embeddings(checkpoint: DualEncoder, inputs: Inputs) -> Pair:
     """Embeddings by the checkpoint's own library: its transform, tokenizer and towers, in FP32."""
-    import torch
     from PIL import Image
 
-    model: Any = checkpoint.model
-    images, texts = [], []
-    with torch.inference_mode():
-        for some in _batches(inputs.images):
-            opened = [checkpoint.transform(Image.open(io.BytesIO(encoded))) for encoded in some]
-            images.append(model.encode_image(torch.stack(opened), normalize=True))
-        for some in _batches(inputs.texts):
-            texts.append(model.encode_text(checkpoint.tokenizer(list(some)), normalize=True))
-        return Pair(torch.cat(images).float().numpy(), torch.cat(texts).float().numpy())
+    return Pair(
+        np.concatenate(
+            [
+                checkpoint.embed_images([Image.open(io.BytesIO(encoded)) for encoded in some])
+                for some in _batches(inputs.images)
+            ]
+        ),
+        np.concatenate([checkpoint.embed_texts(some) for some in _batches(inputs.texts)]),
+    )
 
 
 @dataclass(frozen=True)

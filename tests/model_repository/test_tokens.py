@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from open_clip.tokenizer import SimpleTokenizer
 
+from tritonclip_export.open_clip_tokenizer import convert
 from tritonclip_export.samples import sample_texts
 from tritonclip_export.sources import text_transform
-from tritonclip_export.tokenizer import bucket_lengths, write_tokenizer
+from tritonclip_export.tokenizer import bucket_lengths
 
 CORPUS = [
     *sample_texts(),
@@ -38,7 +39,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[object
     def make(**options: object) -> tuple[object, object]:
         tokenizer = SimpleTokenizer(**options)
         folder = tmp_path_factory.mktemp("tokenizer")
-        spec = write_tokenizer(tokenizer, folder, dynamic_length=True)
+        spec = convert(tokenizer).write(folder, dynamic_length=True)
         return tokenizer, text_transform(spec, folder)
 
     return make
@@ -98,11 +99,11 @@ def test_ids_of_a_checkpoint_equal_its_own_tokenizers(
     name: str, dual_encoder: Callable[[str], object], tmp_path: Path
 ) -> None:
     checkpoint = dual_encoder(name)
-    spec = write_tokenizer(checkpoint.tokenizer, tmp_path, dynamic_length=False)
+    spec = checkpoint.served_tokenizer().write(tmp_path, dynamic_length=False)
     transform = text_transform(spec, tmp_path)
 
     np.testing.assert_array_equal(
-        padded(transform, CORPUS, spec.context_length), checkpoint.tokenizer(CORPUS).numpy()
+        padded(transform, CORPUS, spec.context_length), checkpoint.token_ids(CORPUS)
     )
 
 
@@ -121,7 +122,7 @@ def test_texts_are_padded_to_the_shortest_bucket_that_holds_them(
 def test_a_tower_that_attends_to_padding_always_gets_its_full_length(
     dual_encoder: Callable[[str], object], tmp_path: Path
 ) -> None:
-    spec = write_tokenizer(dual_encoder("siglip").tokenizer, tmp_path, dynamic_length=False)
+    spec = dual_encoder("siglip").served_tokenizer().write(tmp_path, dynamic_length=False)
 
     assert bucket_lengths(spec) == [20]
     transform = text_transform(spec, tmp_path)

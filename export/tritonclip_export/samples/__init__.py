@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 _HERE = Path(__file__).parent
 IMAGE_SUFFIXES = frozenset(
@@ -14,6 +18,16 @@ IMAGE_SUFFIXES = frozenset(
 def sample_images() -> list[Path]:
     """Twelve photographs of several sizes and shapes."""
     return images_in(_HERE)
+
+
+def opened_images() -> list[Image.Image]:
+    """The same, decoded."""
+    from PIL import Image
+
+    opened: list[Image.Image] = [Image.open(file) for file in sample_images()]
+    for image in opened:
+        image.load()
+    return opened
 
 
 def sample_texts() -> list[str]:

@@ -1,0 +1,186 @@
+"""Checkpoints of open_clip: its architectures with their tags, files, and folders in its format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tritonclip_export.bundle import ImageSpec, Similarity, Source
+from tritonclip_export.dual_encoder import DualEncoder, three, weights_sha256
+from tritonclip_export.errors import CheckpointError
+from tritonclip_export.references import FOLDER_PREFIX, HUB_PREFIX, Reference
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+    from tritonclip_export.tokenizer import ServedTokenizer
+
+_PREFIXES = {"architecture": "", "folder": FOLDER_PREFIX, "hub": HUB_PREFIX}
+
+
+@dataclass(frozen=True)
+class OpenClipEncoder(DualEncoder):
+    """A `CLIP`, `CustomTextCLIP` or `CoCa` of open_clip."""
+
+    model: Any
+    """In evaluation mode."""
+    transform: Any
+    """open_clip's own evaluation transform."""
+    tokenizer: Callable[[Sequence[str]], torch.Tensor]
+    """open_clip's own tokenizer."""
+
+    def pixels(self, image: Image.Image) -> npt.NDArray[np.uint8]:
+        """What the transform makes of an image before ToTensor and Normalize, its last steps."""
+        for step in self.transform.transforms[:-2]:
+            image = step(image)
+        return np.asarray(image).transpose(2, 0, 1)
+
+    def token_ids(self, texts: Sequence[str]) -> npt.NDArray[np.int64]:
+        """By open_clip's tokenizer."""
+        ids: npt.NDArray[np.int64] = self.tokenizer(list(texts)).numpy()
+        return ids
+
+    def embed_images(self, images: Sequence[Image.Image]) -> npt.NDArray[np.float32]:
+        """By `encode_image`."""
+        import torch
+
+        with torch.inference_mode():
+            pixels = torch.stack([self.transform(image) for image in images])
+            features = self.model.encode_image(pixels, normalize=True)
+            return np.asarray(features.float().numpy())
+
+    def embed_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """By `encode_text`."""
+        import torch
+
+        with torch.inference_mode():
+            features = self.model.encode_text(self.tokenizer(list(texts)), normalize=True)
+            return np.asarray(features.float().numpy())
+
+    def image_tower(self) -> torch.nn.Module:
+        """The visual tower itself."""
+        from tritonclip_export import open_clip_towers
+
+        return open_clip_towers.image_tower(self.model)
+
+    def text_tower(self) -> torch.nn.Module:
+        """The text tower, rewritten for any length where it can be."""
+        from tritonclip_export import open_clip_towers
+
+        return open_clip_towers.text_tower(self.model)
+
+    def served_tokenizer(self) -> ServedTokenizer:
+        """Converted from open_clip's tokenizer."""
+        from tritonclip_export import open_clip_tokenizer
+
+        return open_clip_tokenizer.convert(self.tokenizer)
+
+
+def load(reference: Reference, random_seed: int | None) -> OpenClipEncoder:
+    """Load with `open_clip.create_model_and_transforms`.
+
+    Raises:
+        CheckpointError: no weights were named, or a seed as well as weights.
+        Exception: whatever open_clip raises.
+    """
+    import open_clip
+    import torch
+
+    from tritonclip_export import open_clip_towers, random_weights, samples
+
+    _check_weights(reference, random_seed)
+    name = _PREFIXES[reference.kind] + reference.name
+    if random_seed is not None:
+        torch.manual_seed(random_seed)
+    with torch.no_grad():
+        model, _, transform = open_clip.create_model_and_transforms(
+            name,
+            pretrained=reference.weights,
+            pretrained_text=False,
+            require_pretrained=random_seed is None,
+        )
+        model.eval().requires_grad_(False)
+        tokenizer = open_clip.get_tokenizer(name)
+        if random_seed is not None:
+            random_weights.enliven(
+                model,
+                torch.stack([transform(image) for image in samples.opened_images()]),
+                tokenizer([text for text in samples.sample_texts() if text]),
+                seed=random_seed,
+            )
+        return OpenClipEncoder(
+            source=Source(
+                library="open_clip",
+                library_version=open_clip.__version__,
+                reference=reference.text,
+                architecture=reference.title,
+                weights=reference.weights or ("default" if random_seed is None else "random"),
+                random_seed=random_seed,
+                weights_sha256=weights_sha256(model),
+            ),
+            model=model,
+            transform=transform,
+            tokenizer=tokenizer,
+            dim=_embedding_dim(model, transform),
+            image=_image_spec(model),
+            similarity=_similarity(model),
+            dynamic_length=open_clip_towers.text_tower(model).dynamic_length,
+        )
+
+
+def _check_weights(reference: Reference, random_seed: int | None) -> None:
+    bare = reference.kind == "architecture" and reference.weights is None
+    if bare and random_seed is None:
+        import open_clip
+
+        tags = open_clip.list_pretrained_tags_by_model(reference.name)
+        known = f" Pretrained tags: {', '.join(tags)}." if tags else ""
+        raise CheckpointError(
+            f"{reference.text!r} names no weights. Write {reference.name}:TAG or "
+            f"{reference.name}:FILE, or ask for random weights with --random-weights.{known}"
+        )
+    if random_seed is not None and not bare:
+        raise CheckpointError(
+            f"{reference.text!r} names weights already; random weights need a bare architecture"
+        )
+
+
+def _image_spec(model: Any) -> ImageSpec:
+    config = model.visual.preprocess_cfg
+    size = config["size"]
+    height, width = size if isinstance(size, (tuple, list)) else (size, size)
+    return ImageSpec(
+        height=height,
+        width=width,
+        mean=three(config["mean"]),
+        std=three(config["std"]),
+        # open_clip treats its training-time choice "random" as bicubic in evaluation.
+        interpolation="bilinear" if config["interpolation"] == "bilinear" else "bicubic",
+        resize_mode=config["resize_mode"],
+        fill=config["fill_color"],
+    )
+
+
+def _similarity(model: Any) -> Similarity:
+    """SigLIP-style checkpoints have a bias and were trained with a sigmoid per pair."""
+    bias = model.logit_bias
+    return Similarity(
+        kind="softmax" if bias is None else "sigmoid",
+        logit_scale=float(model.logit_scale.exp()),
+        logit_bias=0.0 if bias is None else float(bias),
+    )
+
+
+def _embedding_dim(model: Any, transform: Callable[[Image.Image], torch.Tensor]) -> int:
+    """The length of an embedding, by asking the tower: its attribute differs by architecture."""
+    import torch
+    from PIL import Image
+
+    with torch.no_grad():
+        pixels = transform(Image.new("RGB", (8, 8))).unsqueeze(0)
+        return int(model.encode_image(pixels).shape[-1])

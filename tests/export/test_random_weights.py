@@ -1,0 +1,45 @@
+"""Random weights that are good enough to measure parity on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import open_clip
+import pytest
+import torch
+from PIL import Image
+
+from tritonclip_export import samples
+from tritonclip_export.random_weights import enliven
+
+
+def enlivened(architecture: str, seed: int) -> tuple[Any, torch.Tensor, torch.Tensor]:
+    """A model with its sample inputs: twelve photographs and the texts."""
+    torch.manual_seed(seed)
+    model, _, transform = open_clip.create_model_and_transforms(architecture)
+    model.eval().requires_grad_(False)
+    tokenizer = open_clip.get_tokenizer(architecture)
+    pixels = torch.stack([transform(Image.open(file)) for file in samples.sample_images()])
+    token_ids = tokenizer([text for text in samples.sample_texts() if text])
+    enliven(model, pixels, token_ids, seed=seed)
+    return model, pixels, token_ids
+
+
+def mean_cosine(vectors: torch.Tensor) -> float:
+    """Between two different rows."""
+    cosines = vectors @ vectors.T
+    return float(cosines[~torch.eye(len(vectors), dtype=torch.bool)].mean())
+
+
+# Residual gains of zero and batch norm; layer scales of 1e-5; a class token that drowns the rest.
+@pytest.mark.parametrize(
+    "architecture",
+    [pytest.param("RN50", marks=pytest.mark.slow), "MobileCLIP2-S0", "ViT-S-32"],
+)
+def test_photographs_and_texts_are_told_apart(architecture: str) -> None:
+    model, pixels, token_ids = enlivened(architecture, 7)
+    with torch.inference_mode():
+        images = model.encode_image(pixels, normalize=True)
+        texts = model.encode_text(token_ids, normalize=True)
+    assert mean_cosine(images) < 0.9
+    assert mean_cosine(texts) < 0.9
