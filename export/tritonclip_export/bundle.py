@@ -155,8 +155,9 @@ class Artifact(_Record):
     @property
     def purpose(self) -> tuple[str, ...]:
         """What a bundle has at most one artifact for."""
-        capability = self.engine.compute_capability if self.engine else ""
-        return (self.tower, self.format, self.precision, capability)
+        engine = self.engine
+        gpus = (engine.compute_capability, engine.hardware_compatibility) if engine else ()
+        return (self.tower, self.format, self.precision, *gpus)
 
 
 class Parity(_Record):

@@ -1,12 +1,14 @@
-"""Runs a model repository in a container: what production uses, and what TensorRT needs.
+"""Docker: serving a model repository in a container, and what else runs in the serving image.
 
-`docker_run` only builds the command, so it can be printed, copied and tested without Docker.
+`docker_run` and `docker_command` only make the command, so it can be printed, copied and tested
+without Docker.
 """
 
 import shlex
 import shutil
 import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tritonclip.errors import TritonClipError
@@ -39,6 +41,53 @@ def image_name(tag: str = TAG) -> str:
     import; it does for repositories of encoders alone.
     """
     return f"tritonclip-server:{tag}"
+
+
+def nvidia_image(tag: str = TAG) -> str:
+    """NVIDIA's own image of that release, which `image_name(tag)` is built on."""
+    return f"nvcr.io/nvidia/tritonserver:{tag}-py3"
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A file or folder of this machine in the container."""
+
+    source: Path
+    target: str
+    readonly: bool = True
+
+    @property
+    def argument(self) -> str:
+        """For `docker run`; unlike --volume, --mount fails on a missing source."""
+        words = f"--mount=type=bind,source={self.source.absolute()},target={self.target}"
+        return words + (",readonly" if self.readonly else "")
+
+
+def docker_command(
+    image: str,
+    command: Sequence[str],
+    *,
+    gpus: str | None = None,
+    mounts: Sequence[Mount] = (),
+    options: Sequence[str] = (),
+) -> list[str]:
+    """The command that runs `command` in `image` in the foreground and removes the container.
+
+    Args:
+        image: the container image.
+        command: what to run there.
+        gpus: for Docker's `--gpus`: `all`, a number, or `device=0`; None for the CPU alone.
+        mounts: what of this machine it sees.
+        options: further options of `docker run`.
+    """
+    return [
+        *("docker", "run", "--rm"),
+        *(("--gpus", gpus) if gpus else ()),
+        *options,
+        *(mount.argument for mount in mounts),
+        image,
+        *command,
+    ]
 
 
 def docker_build(tag: str = TAG) -> list[str]:
@@ -77,33 +126,39 @@ def docker_run(
         extra_args: further arguments of tritonserver.
     """
     published = (ports.http, 8000), (ports.grpc, 8001), (ports.metrics, 8002)
-    return [
-        *("docker", "run", "--rm"),
-        *(("--gpus", gpus) if gpus else ()),
-        f"--shm-size={shm_size}",
-        *(
-            f"--publish={host}:{usual if port is None else port or ''}:{usual}"
-            for port, usual in published
-        ),
-        # Unlike --volume, --mount fails on a missing folder rather than creating it.
-        f"--mount=type=bind,source={repository.absolute()},target={_REPOSITORY},readonly",
+    return docker_command(
         image,
-        "tritonserver",
-        f"--model-repository={_REPOSITORY}",
-        *control_arguments(control, poll_seconds, load),
-        *cache_arguments(cache_bytes),
-        *extra_args,
-    ]
+        [
+            "tritonserver",
+            f"--model-repository={_REPOSITORY}",
+            *control_arguments(control, poll_seconds, load),
+            *cache_arguments(cache_bytes),
+            *extra_args,
+        ],
+        gpus=gpus,
+        mounts=[Mount(repository, _REPOSITORY)],
+        options=[
+            f"--shm-size={shm_size}",
+            *(
+                f"--publish={host}:{usual if port is None else port or ''}:{usual}"
+                for port, usual in published
+            ),
+        ],
+    )
 
 
-def run(command: Sequence[str]) -> None:
-    """Run a command of `docker_run` or `docker_build` until it ends; Ctrl-C stops the container.
+def run(command: Sequence[str], *, stdout: int | None = None) -> None:
+    """Run a command of this module until it ends; Ctrl-C stops the container.
+
+    Args:
+        command: the command.
+        stdout: where its output goes, as `subprocess.Popen` takes it.
 
     Raises:
         ContainerError: there is no Docker, its daemon does not answer, or the command failed.
     """
     check_docker(command)
-    process = subprocess.Popen(command)
+    process = subprocess.Popen(command, stdout=stdout)
     while True:
         try:
             status = process.wait()

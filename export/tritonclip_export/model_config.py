@@ -35,3 +35,10 @@ def render_config(config: Any, comments: Sequence[str]) -> str:
 
     body = text_format.MessageToString(config, use_index_order=True)
     return "\n".join([*comments, body])
+
+
+def data_type_name(number: int) -> str:
+    """The name of a data type, like `TYPE_UINT8`, which a parsed `ModelConfig` has as a number."""
+    from tritonclient.grpc import model_config_pb2
+
+    return str(model_config_pb2.DataType.Name(number))

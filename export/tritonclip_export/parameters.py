@@ -6,9 +6,10 @@ Everything a server or a client needs travels here, so neither needs a file of o
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tritonclip_export.bundle import BundleInfo, ImageSpec, Precision, Similarity, TextSpec
+from tritonclip_export.bundle import BundleInfo, ImageSpec, Precision, Similarity, TextSpec, Tower
 from tritonclip_export.tokenizer import bucket_lengths
 
 PREFIX = "tritonclip_"
@@ -58,9 +59,21 @@ def zero_shot(name: str, similarity: Similarity, max_batch: int) -> dict[str, st
 
 
 def description(
-    info: BundleInfo, runtime: str, precision: Precision, limits: Limits
+    info: BundleInfo,
+    runtime: str,
+    precisions: Mapping[Tower, Precision | None],
+    limits: Limits,
 ) -> dict[str, str]:
-    """For the ensembles: what the model is, for `Client.info()` and for people."""
+    """For the ensembles: what the model is, for `Client.info()` and for people.
+
+    Args:
+        info: the bundle's.
+        runtime: what executes the encoders.
+        precisions: of each tower; None for an engine that nobody described.
+        limits: what one image of a request may be.
+    """
+    named = {tower: precision or "unknown" for tower, precision in precisions.items()}
+    alike = len(set(named.values())) == 1
     values = {
         "name": info.name,
         "source": info.source.reference,
@@ -72,7 +85,9 @@ def description(
         "image_height": str(info.image.height),
         "image_width": str(info.image.width),
         "context_length": str(info.text.context_length),
-        "precision": precision,
+        "precision": named["image"]
+        if alike
+        else ", ".join(f"{tower} {precision}" for tower, precision in named.items()),
         "runtime": runtime,
         "max_image_bytes": str(limits.max_image_bytes),
         "max_image_pixels": str(limits.max_image_pixels),

@@ -46,9 +46,21 @@ TOLERANCES = {
     "fp16": Tolerance(relative_to_spread=1e-2, min_cosine=0.9999, min_retrieval=0.96),
     "bf16": Tolerance(relative_to_spread=5e-2, min_cosine=0.999, min_retrieval=0.9),
     "int8": Tolerance(relative_to_spread=1.5e-1, min_cosine=0.98, min_retrieval=0.9),
+    # An engine rounds at other places than the emulation of its graph.
+    "engine": Tolerance(relative_to_spread=1e-2, min_cosine=0.9999, min_retrieval=0.96),
     "served": Tolerance(relative_to_spread=1e-3, min_cosine=0.99999),
 }
 EXACT = "every value equal"
+
+
+def served_tolerance(precision: str) -> Tolerance:
+    """What a server may differ by from FP32 that says it serves `precision`.
+
+    Where the towers differ it says `image fp16, text fp32`, and the looser one counts.
+    """
+    words = precision.replace(",", " ").split()
+    found = [TOLERANCES[word] for word in words if word in TOLERANCES]
+    return max([TOLERANCES["served"], *found], key=lambda tolerance: tolerance.relative_to_spread)
 
 
 def compare(

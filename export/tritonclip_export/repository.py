@@ -14,27 +14,29 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
-from tritonclip_export import parameters, sources, warmup
-from tritonclip_export.bundle import Artifact, Bundle, Tower
+from tritonclip_export import encoder_configs, parameters, sources, warmup
+from tritonclip_export.bundle import Bundle
+from tritonclip_export.encoder_models import Encoder, Execution, Runtime, encoders
 from tritonclip_export.errors import RepositoryError
 from tritonclip_export.model_config import parse_config, read_config, render_config
 from tritonclip_export.parameters import Limits
+from tritonclip_export.plans import Item
 from tritonclip_export.staging import replace_folder, staging_folder
+from tritonclip_export.tensorrt_target import Target
 from tritonclip_export.wiring import check_repository
-
-Runtime = Literal["python", "onnxruntime", "tensorrt"]
-RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
 
 BUNDLE_PARAMETER = f"{parameters.PREFIX}bundle"
 
-# The encoder file that each runtime's backend looks for.
-MODEL_FILES: dict[Runtime, str] = {
-    "python": "model.onnx",
-    "onnxruntime": "model.onnx",
-    "tensorrt": "model.plan",
-}
+
+@dataclass(frozen=True)
+class Missing:
+    """An engine that a config names and the bundle does not have yet."""
+
+    file: Path
+    command: str
+    """What builds it, on a machine with the GPU that it is for."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,7 @@ class Assembled:
     removed: tuple[str, ...]
     kept: tuple[str, ...]
     """Models of bundles that were not named this time."""
-    missing: tuple[Path, ...]
-    """Engine files that the configs name and the bundle does not have yet."""
+    missing: tuple[Missing, ...]
 
 
 def assemble(
@@ -56,6 +57,7 @@ def assemble(
     target: Path,
     *,
     runtime: Runtime,
+    execution: Execution | None = None,
     limits: Limits | None = None,
     prune: bool = False,
 ) -> Assembled:
@@ -65,14 +67,19 @@ def assemble(
         bundles: loaded bundles, of different names.
         target: the repository's folder; created, or updated in place even while a server polls it.
         runtime: what executes the encoders.
+        execution: how.
         limits: what one image of a request may be.
         prune: remove the models of bundles that are not named. Folders that `assemble` did not
             write are never touched.
 
     Raises:
         BundleError: a file of a bundle is missing or damaged.
-        RepositoryError: two bundles of one name, or models that do not fit together.
+        RepositoryError: two bundles of one name, models that do not fit together, no graph of the
+            precision asked for, engines that the server's TensorRT does not load, or an execution
+            that does not go with `runtime`.
     """
+    execution = execution or Execution()
+    execution.check(runtime)
     names = [bundle.name for bundle in bundles]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise RepositoryError(
@@ -82,19 +89,25 @@ def assemble(
         raise RepositoryError(f"{target} is a file; a repository is a folder")
     existing = _assembled_models(target)
     with staging_folder(target) as staging:
-        missing: list[str] = []
+        missing: list[Missing] = []
         for bundle in bundles:
             bundle.check_files()
-            wanted = _Models(bundle, staging, runtime, limits or Limits()).write()
-            missing += [file for file in wanted if not _keep_engine(bundle, file, staging, target)]
+            wanted = _Models(bundle, staging, runtime, execution, limits or Limits()).write()
+            missing += [
+                Missing(target / file, command)
+                for file, command in wanted.items()
+                if not _keep_engine(bundle, file, staging, target)
+            ]
         check_repository(staging)
-        target.mkdir(parents=True, exist_ok=True)
         staged = sorted(path.name for path in staging.iterdir())
+        others = sorted(name for name in existing if name not in staged)
+        if runtime == "tensorrt" and not prune:
+            _check_kept(target, others, execution.tensorrt)
+        target.mkdir(parents=True, exist_ok=True)
         unchanged = [name for name in staged if _same_folder(staging / name, target / name)]
         written = [name for name in staged if name not in unchanged]
         for name in written:
             replace_folder(staging / name, target / name)
-        others = sorted(name for name in existing if name not in staged)
         if prune:
             for name in others:
                 (target / name).rename(staging / f"removed-{name}")
@@ -104,8 +117,32 @@ def assemble(
         unchanged=tuple(unchanged),
         removed=tuple(others if prune else ()),
         kept=tuple(() if prune else others),
-        missing=tuple(target / name for name in missing),
+        missing=tuple(missing),
     )
+
+
+def server_arguments(repository: Path) -> tuple[str, ...]:
+    """What tritonserver must be told to load `repository`, beside where it is."""
+    configs = [read_config(file) for file in sorted(repository.glob("*/config.pbtxt"))]
+    if any(encoder_configs.VERSION_COMPATIBLE_PARAMETER in config.parameters for config in configs):
+        # Such an engine holds code that the server runs, so it wants to be allowed.
+        return ("--backend-config=tensorrt,version-compatible=true",)
+    return ()
+
+
+def _check_kept(repository: Path, models: Sequence[str], target: Target) -> None:
+    """One server, one TensorRT: it must load the engines of the models that stay, too."""
+    for model in models:
+        config = read_config(repository / model / "config.pbtxt")
+        compatible = encoder_configs.VERSION_COMPATIBLE_PARAMETER in config.parameters
+        built = config.parameters[encoder_configs.TENSORRT_PARAMETER].string_value
+        for version in filter(None, built.split(", ")):
+            if not target.loads_version(version, version_compatible=compatible):
+                raise RepositoryError(
+                    f"{repository / model}, which is there already, has an engine of TensorRT "
+                    f"{version}, and the server is to have {target}: name its bundle as well, with "
+                    "new engines; remove it with --prune; or use another folder"
+                )
 
 
 def _keep_engine(bundle: Bundle, file: str, staging: Path, target: Path) -> bool:
@@ -132,30 +169,41 @@ def _assembled_models(repository: Path) -> list[str]:
 class _Models:
     """Writes the seven models of one bundle."""
 
-    def __init__(self, bundle: Bundle, folder: Path, runtime: Runtime, limits: Limits) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        folder: Path,
+        runtime: Runtime,
+        execution: Execution,
+        limits: Limits,
+    ) -> None:
         self.bundle = bundle
         self.info = bundle.info
         self.folder = folder
         self.runtime = runtime
+        self.execution = execution
         self.limits = limits
-        self.max_batch = min(artifact.max_batch for artifact in self.info.artifacts)
+        self.encoders = encoders(bundle, runtime, execution)
+        self.max_batch = min(encoder.max_batch for encoder in self.encoders.values())
         self.dims = {
             "PIXELS": [3, self.info.image.height, self.info.image.width],
             "TOKEN_IDS": [-1 if self.info.text.dynamic_length else self.info.text.context_length],
             "EMBEDDING": [self.info.dim],
         }
 
-    def write(self) -> list[str]:
-        """Write all models; returns the engine files that are still to be built."""
+    def write(self) -> dict[str, str]:
+        """Write all models; returns engines that are still to be built, with the command."""
         info = self.info
         self._model("image_preprocess", parameters.image_preprocess(info.image, self.limits))
         self._model("text_tokenize", parameters.text_tokenize(info.text))
         self._model("zero_shot", parameters.zero_shot(info.name, info.similarity, self.max_batch))
-        missing = [file for tower in ("image", "text") if (file := self._encoder(tower))]
-        precision = self.bundle.artifact("image").precision
-        described = parameters.description(info, self.runtime, precision, self.limits)
+        precisions = {tower: encoder.precision for tower, encoder in self.encoders.items()}
+        described = parameters.description(info, self.runtime, precisions, self.limits)
         self._model("image", described)
         self._model("text", described)
+        missing: dict[str, str] = {}
+        for encoder in self.encoders.values():
+            missing |= self._encoder(encoder)
         return missing
 
     def _model(
@@ -163,6 +211,7 @@ class _Models:
         model: str,
         values: dict[str, str],
         change: Callable[[Any], None] = lambda _: None,
+        batches: Callable[[Item], Sequence[int]] = lambda _: (1,),
     ) -> Path:
         """Write one model from its skeleton; returns its version folder."""
         skeleton = sources.sources() / model
@@ -182,7 +231,7 @@ class _Models:
         folder = self.folder / f"{self.info.name}_{model}"
         version = folder / "1"
         version.mkdir(parents=True)
-        warmup.add(config, folder, warmup.samples_for(model, self.bundle))
+        warmup.add(config, folder, warmup.samples_for(model, self.bundle), batches)
         comments = [line for line in text.splitlines() if line.startswith("#")]
         (folder / "config.pbtxt").write_text(render_config(config, comments), encoding="utf-8")
         for source in sorted((skeleton / "1").glob("*.py")):
@@ -192,34 +241,22 @@ class _Models:
             _link(self.bundle.file(tokenizer), version / tokenizer)
         return version
 
-    def _encoder(self, tower: Tower) -> str | None:
-        """Write an encoder; returns its engine file if that is still to be built."""
-
-        def for_runtime(config: Any) -> None:
-            config.backend = self.runtime
-            if self.runtime == "python":
-                config.parameters["intra_op_threads"].string_value = "0"  # one for each core
-                config.instance_group.add(kind="KIND_CPU", count=1)
-
-        version = self._model(f"{tower}_encoder", {}, for_runtime)
-        file = MODEL_FILES[self.runtime]
-        if self.runtime == "tensorrt":
-            engines = [a for a in self.info.artifacts if (a.tower, a.format) == (tower, "tensorrt")]
-            if not engines:
-                return f"{version.parent.name}/1/{file}"
-            _link(self.bundle.file(engines[0].file), version / file)
-            return None
-        graph = self.bundle.artifact(tower)
-        self._link_graph(graph, version / file)
+    def _encoder(self, encoder: Encoder) -> dict[str, str]:
+        """Write an encoder; returns engines that are still to be built, with the command."""
+        version = self._model(
+            f"{encoder.tower}_encoder",
+            {},
+            lambda config: encoder_configs.complete(config, encoder, self.runtime, self.execution),
+            lambda item: encoder_configs.warmup_batches(encoder, item, self.max_batch),
+        )
+        for name, source in encoder.files.items():
+            _link(source, version / name)
         if self.runtime == "python":
             shutil.copyfile(sources.sources() / "onnx_runtime" / "model.py", version / "model.py")
-        return None
-
-    def _link_graph(self, graph: Artifact, target: Path) -> None:
-        _link(self.bundle.file(graph.file), target)
-        if graph.external_data:
-            # The graph names its weights file, so that file keeps its name.
-            _link(self.bundle.file(graph.external_data), target.with_name(graph.external_data))
+        return {
+            f"{version.parent.name}/{version.name}/{name}": command
+            for name, command in encoder.missing.items()
+        }
 
 
 def _link(source: Path, target: Path) -> None:

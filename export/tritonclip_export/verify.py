@@ -5,7 +5,9 @@ Each hop is compared with the one before it, on the same real inputs:
     token ids   the checkpoint's own     -> the server's tokenizing code    every id equal
     pixels      the checkpoint's own     -> the server's preprocessing code every value equal
     onnx        PyTorch, FP32            -> the bundle's graphs in ONNX Runtime
-    served      the bundle's graphs      -> embeddings over the network
+    fp16, ...   the FP32 graphs          -> the graphs at that precision, emulated without CUDA
+    engine      the graphs compiled      -> the engines for the GPU of this machine, if it has one
+    served      the FP32 graphs          -> embeddings over the network
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tritonclip_export import parity, sources
-from tritonclip_export.bundle import Bundle, Parity, Precision, TextSpec, Tower
+from tritonclip_export.bundle import Artifact, Bundle, Parity, Precision, TextSpec, Tower
 from tritonclip_export.dual_encoder import DualEncoder
 from tritonclip_export.errors import CheckpointError, ParityError, RepositoryError
 
@@ -59,6 +61,26 @@ class Pair:
     texts: Embeddings
 
 
+@dataclass(frozen=True)
+class Hop:
+    """Two stages' embeddings of the same inputs, and how far they are apart."""
+
+    stage: str
+    reference: Pair
+    candidate: Pair
+    tolerance: parity.Tolerance
+    figures: tuple[Parity, Parity]
+    """Of the images and of the texts."""
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A bundle with its new figures, and what they are of."""
+
+    bundle: Bundle
+    hops: tuple[Hop, ...]
+
+
 def verify(
     bundle: Bundle,
     inputs: Inputs,
@@ -66,7 +88,7 @@ def verify(
     checkpoint: str | None = None,
     server: str | None = None,
     progress: Callable[[str], None] = lambda _: None,
-) -> Bundle:
+) -> Verified:
     """Measure every hop and record the figures in `bundle.json`, whether they pass or not.
 
     Args:
@@ -75,9 +97,6 @@ def verify(
         checkpoint: a reference, if the one that was exported has moved.
         server: the address of a server that serves the bundle, to measure it as well.
         progress: told of each step as it begins.
-
-    Returns:
-        The bundle with the new figures.
 
     Raises:
         BundleError: a file of the bundle is damaged.
@@ -107,16 +126,22 @@ def verify(
     progress("comparing both encoders with PyTorch")
     batches = Batches.of(bundle, inputs)
     onnx = onnx_embeddings(bundle, batches)
-    figures += compare_pairs("onnx", reference_embeddings(loaded, inputs), onnx)
+    hops = [_hop("onnx", reference_embeddings(loaded, inputs), onnx)]
+    at: dict[Precision, Pair] = {"fp32": onnx}
     for precision in bundle.precisions:
         progress(f"comparing both encoders in {precision} with FP32")
-        figures += compare_pairs(precision, onnx, onnx_embeddings(bundle, batches, precision))
+        at[precision] = onnx_embeddings(bundle, batches, precision)
+        hops.append(_hop(precision, onnx, at[precision]))
+    for precision, engines in _engines_for_this_gpu(bundle).items():
+        progress(f"comparing both engines in {precision} with their graphs")
+        hops.append(_hop("engine", at[precision], _engine_embeddings(bundle, engines, batches)))
     if server is not None:
         progress(f"comparing the server at {server}")
-        figures += compare_pairs("served", onnx, _served_embeddings(server, bundle, inputs))
+        hops.append(_served(server, bundle, inputs, onnx))
+    figures += [figure for hop in hops for figure in hop.figures]
     verified = bundle.with_info(parity=[figure.model_dump() for figure in figures])
     verified.save()
-    return verified
+    return Verified(verified, tuple(hops))
 
 
 def compare_inputs(
@@ -137,9 +162,14 @@ def compare_inputs(
     return [ids, pixels]
 
 
-def compare_pairs(stage: str, reference: Pair, candidate: Pair) -> list[Parity]:
-    """Compare both towers' embeddings at one hop, with the agreement of retrieval across them."""
-    tolerance = parity.TOLERANCES[stage]
+def compare_pairs(
+    stage: str, reference: Pair, candidate: Pair, tolerance: parity.Tolerance | None = None
+) -> list[Parity]:
+    """Compare both towers' embeddings at one hop, with the agreement of retrieval across them.
+
+    The tolerance is the stage's own unless another is given.
+    """
+    tolerance = tolerance or parity.TOLERANCES[stage]
     agreement = parity.retrieval_agreement(
         (reference.images, reference.texts), (candidate.images, candidate.texts)
     )
@@ -218,17 +248,63 @@ def run(encode: Callable[[Any], Embeddings], batches: Tensors) -> Embeddings:
     return np.concatenate([encode(batch) for batch in batches])
 
 
-def _served_embeddings(server: str, bundle: Bundle, inputs: Inputs) -> Pair:
+def _hop(
+    stage: str, reference: Pair, candidate: Pair, tolerance: parity.Tolerance | None = None
+) -> Hop:
+    tolerance = tolerance or parity.TOLERANCES[stage]
+    images, texts = compare_pairs(stage, reference, candidate, tolerance)
+    return Hop(stage, reference, candidate, tolerance, (images, texts))
+
+
+def _engines_for_this_gpu(bundle: Bundle) -> dict[Precision, tuple[Artifact, Artifact]]:
+    """The engines of both towers that the GPU of this machine runs, by precision."""
+    from tritonclip_export.errors import EngineError
+    from tritonclip_export.tensorrt import gpus
+
+    try:
+        capability = gpus.visible().compute_capability
+    except EngineError:
+        return {}
+    found: dict[tuple[Precision, Tower], Artifact] = {
+        (artifact.precision, artifact.tower): artifact
+        for artifact in bundle.info.artifacts
+        if artifact.format == "tensorrt"
+        and artifact.engine is not None
+        and artifact.engine.compute_capability == capability
+    }
+    return {
+        precision: (found[precision, "image"], found[precision, "text"])
+        for precision in ("fp32", *bundle.precisions)
+        if (precision, "image") in found and (precision, "text") in found
+    }
+
+
+def _engine_embeddings(
+    bundle: Bundle, engines: tuple[Artifact, Artifact], batches: Batches
+) -> Pair:
+    from tritonclip_export.tensorrt.runner import open_engine
+
+    def embeddings(engine: Artifact) -> Embeddings:
+        with open_engine(bundle, engine) as encode:
+            return run(encode, batches.of_tower(engine.tower))
+
+    image, text = engines
+    return Pair(embeddings(image), embeddings(text))
+
+
+def _served(server: str, bundle: Bundle, inputs: Inputs, onnx: Pair) -> Hop:
+    """Compare what is served with FP32, by the tolerance of the precision that it is served in."""
     from tritonclip import Client
 
     with Client(server, model=bundle.name) as client:
-        served = client.info().weights_sha256
-        if served != bundle.info.source.weights_sha256:
+        info = client.info()
+        if info.weights_sha256 != bundle.info.source.weights_sha256:
             raise RepositoryError(
-                f"the server's {bundle.name} was assembled from other weights ({served[:12]}...) "
-                f"than this bundle; assemble it again"
+                f"the server's {bundle.name} was assembled from other weights "
+                f"({info.weights_sha256[:12]}...) than this bundle; assemble it again"
             )
-        return Pair(client.embed_images(inputs.images), client.embed_texts(inputs.texts))
+        embedded = Pair(client.embed_images(inputs.images), client.embed_texts(inputs.texts))
+    return _hop("served", onnx, embedded, parity.served_tolerance(info.precision))
 
 
 def _pixels(image: Any, inputs: Inputs) -> list[npt.NDArray[np.uint8]]:

@@ -7,7 +7,7 @@ before it reports the model ready. The data lies in `MODEL/warmup/`, where Trito
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,16 +46,26 @@ def samples_for(model: str, bundle: Bundle) -> list[Sample]:
     return []
 
 
-def add(config: Any, folder: Path, items: Sequence[Sample]) -> None:
-    """Write `items` below `folder`, a model's, and request each in `config` as a batch of one."""
+def add(
+    config: Any,
+    folder: Path,
+    items: Sequence[Sample],
+    batches: Callable[[tuple[int, ...]], Sequence[int]],
+) -> None:
+    """Write `items` below `folder`, a model's, and request each in `config`.
+
+    Triton makes a batch of n by sending the one item n times at once; `batches` gives the sizes to
+    run for an item of some dims.
+    """
     for item in items:
         (folder / "warmup").mkdir(exist_ok=True)
         (folder / "warmup" / item.name).write_bytes(item.content)
-        request = config.model_warmup.add(name=f"{item.name}, batch 1", batch_size=1)
-        tensor = request.inputs[item.tensor]
-        tensor.data_type = item.data_type
-        tensor.dims[:] = item.dims
-        tensor.input_data_file = item.name
+        for batch in batches(item.dims):
+            request = config.model_warmup.add(name=f"{item.name}, batch {batch}", batch_size=batch)
+            tensor = request.inputs[item.tensor]
+            tensor.data_type = item.data_type
+            tensor.dims[:] = item.dims
+            tensor.input_data_file = item.name
 
 
 def _string(name: str, tensor: str, value: bytes) -> Sample:

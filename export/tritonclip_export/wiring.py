@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tritonclip_export.errors import RepositoryError
-from tritonclip_export.model_config import read_config
+from tritonclip_export.model_config import data_type_name, read_config
 
 Signature = tuple[int, tuple[int, ...]]
 
@@ -58,4 +58,10 @@ def _signature(tensor: Any) -> Signature:
 
 def _same(ensemble: str, where: str, wanted: Signature | None, given: Signature | None) -> None:
     if wanted is None or wanted != given:
-        raise RepositoryError(f"{ensemble}: {where} wants {wanted} and is given {given}")
+        raise RepositoryError(
+            f"{ensemble}: {where} wants {_described(wanted)} and is given {_described(given)}"
+        )
+
+
+def _described(signature: Signature | None) -> str:
+    return f"{data_type_name(signature[0])} {list(signature[1])}" if signature else "nothing"

@@ -16,15 +16,16 @@ class TritonPythonModel:
     """One instance: one ONNX Runtime session."""
 
     def initialize(self, args):
-        """Open the graph in this folder on the GPU if this ONNX Runtime has one."""
+        """Open the graph in this folder on the device that the parameters name."""
         parameters = json.loads(args["model_config"])["parameters"]
         options = ort.SessionOptions()
         options.intra_op_num_threads = int(parameters["intra_op_threads"]["string_value"])
         # Idle threads that spin take the cores that preprocessing needs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
-        wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
-        providers = [name for name in wanted if name in ort.get_available_providers()]
+        providers = _providers(
+            parameters["device"]["string_value"], int(args["model_instance_device_id"])
+        )
         folder = Path(args["model_repository"]) / args["model_version"]
         self.session = ort.InferenceSession(folder / "model.onnx", options, providers=providers)
         self.input = self.session.get_inputs()[0].name
@@ -43,3 +44,22 @@ class TritonPythonModel:
             pb_utils.InferenceResponse([pb_utils.Tensor(self.output, rows)])
             for rows in np.split(embeddings, ends)
         ]
+
+
+def _providers(device, index):
+    """ONNX Runtime's execution providers for `gpu`, `cpu` or `auto`: a GPU if there is one."""
+    available = ort.get_available_providers()
+    if device == "gpu" and "CUDAExecutionProvider" not in available:
+        # On the CPU, a graph in half precision ends the process.
+        raise pb_utils.TritonModelException(
+            f"this encoder is for a GPU, and the server's ONNX Runtime has only "
+            f"{', '.join(available)}: install onnxruntime-gpu in place of onnxruntime, or assemble "
+            f"with --device cpu"
+        )
+    if device == "cpu" or "CUDAExecutionProvider" not in available:
+        return ["CPUExecutionProvider"]
+    # TF32 would round FP32 products to ten bits.
+    return [
+        ("CUDAExecutionProvider", {"device_id": index, "use_tf32": 0}),
+        "CPUExecutionProvider",
+    ]

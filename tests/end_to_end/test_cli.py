@@ -64,6 +64,7 @@ def test_help_names_every_command(run: Run) -> None:
     for command in (
         "models",
         "export",
+        "build",
         "assemble",
         "serve",
         "verify",
@@ -205,6 +206,11 @@ def test_doctor_names_the_server(run: Run) -> None:
         (("embed", "cat.jpg", "--url", "ftp://x"), "ftp"),
         (("classify", "cat.jpg"), "--labels"),
         (("verify", "."), "is not a bundle"),
+        (("build", ".", "--graphs-only"), "is not a bundle"),
+        (("build", ".", "--target", "sm89"), "--aot and --target go together"),
+        (("build", ".", "--aot", "--target", "sm89", "--container"), "choose one"),
+        (("build", ".", "--precision", "int8", "--container"), "int8 graphs are for CPUs"),
+        (("build", ".", "--dry-run"), "go with --container"),
     ],
 )
 def test_a_mistake_is_answered_in_one_paragraph(
@@ -221,6 +227,40 @@ def test_debug_shows_the_traceback(run: Run) -> None:
     done = run("assemble", "no-such-bundle", "--debug")
     assert done.returncode != 0
     assert "Traceback" in done.stderr
+
+
+@pytest.mark.slow
+def test_build_compiles_ahead_of_time_without_a_gpu(
+    run: Run, bundle: Callable[[str], Bundle], tmp_path: Path
+) -> None:
+    shutil.copytree(bundle("demo").path, tmp_path / "demo")
+
+    done = run("build", "demo", "--aot", "--target", "sm89", "--max-batch", 8, "--json")
+
+    assert done.returncode == 0, done.stderr
+    data = json.loads(done.stdout)
+    assert [graph["file"] for graph in data["graphs"]] == [
+        "image_encoder.fp16.onnx",
+        "text_encoder.fp16.onnx",
+    ]
+    assert [engine["file"] for engine in data["built"]] == [
+        "engines/image_encoder.fp16.sm89.rtx",
+        "engines/text_encoder.fp16.sm89.rtx",
+    ]
+    assert data["built"][0]["engine"]["profiles"][0]["max"] == [8, 3, 64, 64]
+    again = run("build", "demo", "--aot", "--target", "sm89", "--max-batch", 8)
+    assert again.stdout.count("up to date") == 2
+    assert "Triton takes plans of the full TensorRT only" in again.stdout
+
+    without_a_gpu = run("build", "demo")
+    assert without_a_gpu.returncode == 1
+    assert "--container" in without_a_gpu.stderr
+    printed = run("build", "demo", "--container", "--tag", "26.02", "--dry-run")
+    assert printed.stdout.startswith("docker run --rm --gpus all")
+    assert f"source={tmp_path}/demo,target=/bundle " in printed.stdout
+    assert "nvcr.io/nvidia/tritonserver:26.02-py3" in printed.stdout
+    too_large = run("build", "demo", "--aot", "--target", "sm89", "--max-batch", 99)
+    assert "checked up to 32 only" in too_large.stderr
 
 
 def test_the_container_command_is_printed(run: Run, repository: Path) -> None:

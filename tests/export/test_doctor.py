@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tritonclip_export import doctor, tritonserver
-from tritonclip_export.doctor import Check, cpu_features, diagnose
+from tritonclip_export import tritonserver
+from tritonclip_export.doctor import diagnose
+from tritonclip_export.doctor.check import Check
+from tritonclip_export.doctor.machine import cpu_features
+from tritonclip_export.doctor.packages import INSTALL, PACKAGES
 
 ROOT = Path(__file__).parents[2]
 
@@ -67,6 +70,32 @@ def _nothing_is_installed(package: str) -> str:
     raise importlib.metadata.PackageNotFoundError(package)
 
 
+def test_a_gpu_machine_is_told_what_it_can_build_and_serve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With stand-ins for nvidia-smi and docker: there is no GPU where these tests run."""
+    answers = {
+        "nvidia-smi": "NVIDIA L4, 8.9, 23034 MiB, 570.86",
+        "docker": """$([ "$1" = info ] && echo '{"nvidia": {}}' || echo 28.0)""",
+    }
+    for name, answer in answers.items():
+        (tmp_path / name).write_text(f'#!/bin/sh\necho "{answer}"\n')
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    versions = {"tensorrt": "10.9.0.34", "polygraphy": "0.53.6"}
+    monkeypatch.setattr("importlib.metadata.version", lambda name: versions.get(name, "1.0"))
+
+    machine = findings()
+
+    assert machine["gpu"].found == "NVIDIA L4 (sm89), 23034 MiB; driver 570.86"
+    assert "update the driver to 580" in machine["gpu"].remedy
+    assert machine["runtime: tensorrt"].status == "ok"
+    assert machine["engines: in the container"].found == "`tritonclip build BUNDLE --container`"
+    assert machine["packages: tensorrt"].found.startswith("TensorRT 10.9.0.34 is too old")
+    assert machine["engines: here"].remedy == 'pip install "tensorrt>=10.12"'
+    assert "--aot" in machine["engines: ahead of time"].found
+
+
 def test_a_check_that_breaks_spoils_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_: str) -> int:
         raise ValueError("no such setting")
@@ -84,11 +113,11 @@ def test_the_packages_are_those_of_the_extras() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = {"client": project["dependencies"], **project["optional-dependencies"]}
 
-    for extra, packages in doctor.PACKAGES.items():
+    for extra, packages in PACKAGES.items():
         requirements = " ".join(declared.get(extra, packages))
         # grpcio comes with tritonclient[grpc].
         assert [p for p in packages if p not in requirements and p != "grpcio"] == []
-        if f"tritonclip[{extra}]" in doctor.INSTALL[extra]:
+        if f"tritonclip[{extra}]" in INSTALL[extra]:
             assert extra in declared
 
 

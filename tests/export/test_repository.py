@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from tritonclip_export.bundle import Bundle
+from tritonclip_export.encoder_models import RUNTIMES, Runtime
 from tritonclip_export.errors import BundleError, RepositoryError
 from tritonclip_export.model_config import read_config
 from tritonclip_export.parameters import Limits
-from tritonclip_export.repository import RUNTIMES, Runtime, assemble
+from tritonclip_export.repository import Missing, assemble
 from tritonclip_export.sources import sources
 from tritonclip_export.wiring import check_repository
 
@@ -62,7 +63,8 @@ def test_configs_carry_what_the_bundle_says(
     file = "model.plan" if runtime == "tensorrt" else "model.onnx"
     expected = [done.repository / f"resnet_{t}_encoder" / "1" / file for t in ("image", "text")]
     if runtime == "tensorrt":  # engines are built on the machine that serves them
-        assert list(done.missing) == expected
+        build = f"tritonclip build {resnet.path} --precision fp16"
+        assert done.missing == tuple(Missing(file, build) for file in expected)
     else:
         assert all(path.is_file() for path in expected)
         assert not done.missing
@@ -103,18 +105,18 @@ def test_an_engine_put_in_place_by_hand_stays_while_it_is_for_these_weights(
 ) -> None:
     repository = tmp_path / "repository"
     first = assemble([resnet], repository, runtime="tensorrt")
-    for file in first.missing:
-        file.write_bytes(b"a plan")
+    for missing in first.missing:
+        missing.file.write_bytes(b"a plan")
 
     again = assemble([resnet], repository, runtime="tensorrt")
     assert not again.missing
     assert not again.written
-    assert all(file.read_bytes() == b"a plan" for file in first.missing)
+    assert all(missing.file.read_bytes() == b"a plan" for missing in first.missing)
 
     source = resnet.info.source.model_copy(update={"weights_sha256": "0" * 64})
     other = resnet.with_info(source=source)
     assert assemble([other], repository, runtime="tensorrt").missing == first.missing
-    assert not any(file.exists() for file in first.missing)
+    assert not any(missing.file.exists() for missing in first.missing)
 
 
 def test_other_bundles_and_other_peoples_models_stay(

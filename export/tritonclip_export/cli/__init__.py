@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from tritonclip_export.cli import queries, serving, toolchain
+from tritonclip_export.cli import assembling, building, queries, serving, toolchain
 from tritonclip_export.cli.failures import report
 
 app = typer.Typer(
@@ -43,7 +43,8 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "From checkpoint to server": (
         toolchain.models,
         toolchain.export,
-        toolchain.assemble,
+        building.build,
+        assembling.assemble,
         toolchain.verify,
         serving.serve,
         serving.doctor,

@@ -10,6 +10,7 @@ from tritonclip.errors import TritonClipError
 _EXTRAS = {
     "export": ("torch", "torchvision", "open_clip", "onnx", "onnxscript", "transformers"),
     "serve": ("pytriton", "onnxruntime", "tokenizers", "ftfy", "pydantic"),
+    "tensorrt": ("tensorrt", "polygraphy"),
     "parquet": ("pyarrow",),
 }
 

@@ -67,6 +67,7 @@ def serve(
     control: Literal["none", "poll"] = "none" if poll is None else "poll"
     if container:
         from tritonclip_export import container as docker
+        from tritonclip_export.repository import server_arguments
 
         command = docker.docker_run(
             repository,
@@ -76,6 +77,7 @@ def serve(
             ports=ports,
             control=control,
             poll_seconds=poll or 5,
+            extra_args=server_arguments(repository),
         )
         print(shlex.join(command))
         if not dry_run:
@@ -123,15 +125,15 @@ def doctor(json: Json = False) -> None:
     if json:
         output.print_json([asdict(check) for check in checks])
         return
-    from rich.table import Table
     from rich.text import Text
 
-    marks = {"ok": "[green]ok[/]", "warn": "[yellow]warn[/]", "missing": "[red]missing[/]"}
-    table = Table(box=None, show_header=False)
-    for column in ("", "check", "found", "remedy"):
-        table.add_column(column)
+    styles = {"ok": "green", "warn": "yellow", "missing": "red"}
+    console = output.console()
+    width = max(len(check.name) for check in checks)
     for check in checks:
-        # As plain text: in "tritonclip[serve]" the brackets are no markup.
-        cells = (Text(check.name), Text(check.found), Text(check.remedy, "dim"))
-        table.add_row(marks[check.status], *cells)
-    output.print_table(table)
+        # As plain text, where the brackets of "tritonclip[serve]" are no markup, and in lines that
+        # the terminal wraps, so that a command can be copied whole.
+        mark = Text(f"{check.status:8}", styles[check.status])
+        console.print(Text.assemble(mark, f"{check.name:{width}}  ", check.found))
+        if check.remedy:
+            console.print(Text(f"{'':8}{'':{width}}  {check.remedy}", "dim"))

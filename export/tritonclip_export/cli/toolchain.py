@@ -1,8 +1,7 @@
-"""`models`, `export`, `assemble` and `verify`: from a checkpoint to a repository that is proven."""
+"""`models`, `export` and `verify`: from a checkpoint to a bundle that is proven."""
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,14 +13,6 @@ from tritonclip_export.errors import ParityError
 
 if TYPE_CHECKING:
     from tritonclip_export.bundle import Parity
-
-
-class Runtime(str, Enum):
-    """What executes the encoders inside Triton."""
-
-    python = "python"
-    onnxruntime = "onnxruntime"
-    tensorrt = "tensorrt"
 
 
 def models(
@@ -103,58 +94,6 @@ def export(
     output.console().print(f"{what} [bold]{target}[/]  [dim]next: tritonclip assemble {target}[/]")
 
 
-def assemble(
-    bundles: Annotated[list[Path], typer.Argument(help="Folders that `export` wrote.")],
-    to: Annotated[
-        Path, typer.Option("--output", "-o", help="The repository's folder; may be in use.")
-    ] = Path("repository"),
-    runtime: Annotated[
-        Runtime,
-        typer.Option(help="python: any machine. onnxruntime, tensorrt: NVIDIA's container."),
-    ] = Runtime.python,
-    max_image_bytes: Annotated[int | None, typer.Option(help="Limit for one image.")] = None,
-    max_image_pixels: Annotated[int | None, typer.Option(help="Limit for one image.")] = None,
-    prune: Annotated[
-        bool, typer.Option("--prune", help="Remove models of bundles that are not named.")
-    ] = False,
-    json: Json = False,
-) -> None:
-    """Assemble bundles into one Triton model repository."""
-    from rich.padding import Padding
-
-    from tritonclip_export import repository
-    from tritonclip_export.bundle import Bundle
-    from tritonclip_export.parameters import Limits
-
-    given = {"max_image_bytes": max_image_bytes, "max_image_pixels": max_image_pixels}
-    done = repository.assemble(
-        [Bundle.load(path) for path in bundles],
-        to,
-        runtime=runtime.value,
-        limits=Limits(**{key: value for key, value in given.items() if value is not None}),
-        prune=prune,
-    )
-    if json:
-        output.print_json(vars(done))
-        return
-    console = output.console()
-    for label, names in (
-        ("[green]written[/]", done.written),
-        ("unchanged", done.unchanged),
-        ("[red]removed[/]", done.removed),
-        ("kept", done.kept),
-    ):
-        if names:
-            console.print(label)
-            console.print(Padding("  ".join(names), (0, 0, 0, 2)), soft_wrap=False)
-    if done.kept:
-        console.print("[dim]kept models belong to bundles not named here; --prune removes them[/]")
-    for file in done.missing:
-        console.print(f"[yellow]missing[/]  {file}: build it from the bundle's ONNX graph")
-    serve = f"tritonclip serve {to}" + ("" if runtime is Runtime.python else " --container")
-    console.print(f"repository [bold]{to}[/]  [dim]next: {serve}[/]")
-
-
 def verify(
     bundle: Annotated[Path, typer.Argument(help="The bundle.")],
     server: Annotated[
@@ -175,6 +114,9 @@ def verify(
             exists=True, dir_okay=False, help="A file of your own texts, one a line. [33 texts]"
         ),
     ] = None,
+    report: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Write figures and plots to this HTML file.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Measure parity hop by hop, from the checkpoint's own library to a running server."""
@@ -189,7 +131,11 @@ def verify(
     )
     with output.Steps() as step:
         verified = hops.verify(loaded, inputs, checkpoint=checkpoint, server=server, progress=step)
-    figures = verified.info.parity
+    if report:
+        from tritonclip_export.report import write as write_report
+
+        write_report(verified, report)
+    figures = verified.bundle.info.parity
     if json:
         output.print_json([figure.model_dump() for figure in figures])
     else:

@@ -1,0 +1,182 @@
+"""`assemble`: from bundles to a repository for one runtime."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tritonclip_export.cli import output
+from tritonclip_export.cli.output import Json
+
+if TYPE_CHECKING:
+    from tritonclip_export.repository import Assembled
+
+
+class Runtime(str, Enum):
+    """What executes the encoders inside Triton."""
+
+    python = "python"
+    onnxruntime = "onnxruntime"
+    tensorrt = "tensorrt"
+
+
+class Precision(str, Enum):
+    """Of the encoders."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+    bf16 = "bf16"
+    int8 = "int8"
+
+
+class Device(str, Enum):
+    """Where a graph is executed."""
+
+    gpu = "gpu"
+    cpu = "cpu"
+
+
+class Accelerator(str, Enum):
+    """What executes a graph on the GPU, inside ONNX Runtime."""
+
+    cuda = "cuda"
+    tensorrt = "tensorrt"
+
+
+_ENGINES = "Runtime tensorrt"
+_GRAPHS = "Runtimes python and onnxruntime"
+
+
+def assemble(
+    bundles: Annotated[list[Path], typer.Argument(help="Folders that `export` wrote.")],
+    to: Annotated[
+        Path, typer.Option("--output", "-o", help="The repository's folder; may be in use.")
+    ] = Path("repository"),
+    runtime: Annotated[
+        Runtime,
+        typer.Option(help="python: any machine. onnxruntime, tensorrt: NVIDIA's container."),
+    ] = Runtime.python,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(help="Of the encoders. (default: fp16 on GPUs where the bundle has it)"),
+    ] = None,
+    instances: Annotated[
+        int, typer.Option(min=1, help="Of each encoder, on each GPU or on the CPU.")
+    ] = 1,
+    max_image_bytes: Annotated[int | None, typer.Option(help="Limit for one image.")] = None,
+    max_image_pixels: Annotated[int | None, typer.Option(help="Limit for one image.")] = None,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove models of bundles that are not named.")
+    ] = False,
+    tag: Annotated[
+        str | None,
+        typer.Option(
+            help="Release of the container that will serve, like 26.07.", rich_help_panel=_ENGINES
+        ),
+    ] = None,
+    tensorrt: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VERSION",
+            help="The TensorRT in it. (default: read from its image, or from a table)",
+            rich_help_panel=_ENGINES,
+        ),
+    ] = None,
+    cuda_graphs: Annotated[
+        bool,
+        typer.Option(
+            help="Record launches of kernels and replay them: faster, for some GPU memory.",
+            rich_help_panel=_ENGINES,
+        ),
+    ] = True,
+    device: Annotated[
+        Device | None,
+        typer.Option(help="(default: a GPU where there is one)", rich_help_panel=_GRAPHS),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Of one instance on the CPU. (default: one a core)", rich_help_panel=_GRAPHS
+        ),
+    ] = None,
+    accelerator: Annotated[
+        Accelerator,
+        typer.Option(
+            help="onnxruntime on a GPU. tensorrt builds engines while the server starts.",
+            rich_help_panel=_GRAPHS,
+        ),
+    ] = Accelerator.cuda,
+    engine_cache: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="On the server, writable: keeps what --accelerator tensorrt built.",
+            rich_help_panel=_GRAPHS,
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Assemble bundles into one Triton model repository."""
+    from tritonclip.errors import InvalidArgument
+    from tritonclip_export import container, repository, tensorrt_target
+    from tritonclip_export.bundle import Bundle
+    from tritonclip_export.encoder_models import Execution
+    from tritonclip_export.parameters import Limits
+
+    engines = runtime is Runtime.tensorrt
+    if (tag or tensorrt) and not engines:
+        raise InvalidArgument("--tag and --tensorrt go with --runtime tensorrt")
+    limits = {"max_image_bytes": max_image_bytes, "max_image_pixels": max_image_pixels}
+    done = repository.assemble(
+        [Bundle.load(path) for path in bundles],
+        to,
+        runtime=runtime.value,
+        execution=Execution(
+            precision=precision.value if precision else None,
+            device=device.value if device else None,
+            instances=instances,
+            threads=threads,
+            accelerator=accelerator.value,
+            engine_cache=engine_cache,
+            cuda_graphs=cuda_graphs,
+            target=tensorrt_target.find(tag or container.TAG, version=tensorrt)
+            if engines
+            else None,
+        ),
+        limits=Limits(**{key: value for key, value in limits.items() if value is not None}),
+        prune=prune,
+    )
+    if json:
+        output.print_json(asdict(done))
+        return
+    _print_models(done)
+    serve = f"tritonclip serve {to}"
+    if runtime is not Runtime.python:
+        on_gpu = engines or not (device is Device.cpu or precision is Precision.int8)
+        serve += " --container" + (f" --tag {tag}" if tag else "") + " --gpus all" * on_gpu
+    for missing in done.missing:
+        output.console().print(f"[yellow]missing[/]  {missing.file}")
+    for command in dict.fromkeys(missing.command for missing in done.missing):
+        output.console().print(f"[dim]build it:[/] {command}")
+    output.console().print(f"repository [bold]{to}[/]  [dim]next: {serve}[/]")
+
+
+def _print_models(done: Assembled) -> None:
+    from rich.padding import Padding
+
+    console = output.console()
+    for label, names in (
+        ("[green]written[/]", done.written),
+        ("unchanged", done.unchanged),
+        ("[red]removed[/]", done.removed),
+        ("kept", done.kept),
+    ):
+        if names:
+            console.print(label)
+            console.print(Padding("  ".join(names), (0, 0, 0, 2)), soft_wrap=False)
+    if done.kept:
+        console.print("[dim]kept models belong to bundles not named here; --prune removes them[/]")

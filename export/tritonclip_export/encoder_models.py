@@ -1,0 +1,201 @@
+"""What stands behind `image_encoder` and `text_encoder`, and how it is executed.
+
+Which files of a bundle a runtime serves, the largest batch they take, what is still to be built.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, get_args
+
+from tritonclip_export import plans, tensorrt_target
+from tritonclip_export.bundle import Bundle, BundleInfo, Precision, Tower
+from tritonclip_export.errors import RepositoryError
+from tritonclip_export.plans import Item, Plans
+from tritonclip_export.tensorrt_target import Target
+from tritonclip_export.tokenizer import bucket_lengths
+
+Runtime = Literal["python", "onnxruntime", "tensorrt"]
+RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
+Device = Literal["gpu", "cpu"]
+Accelerator = Literal["cuda", "tensorrt"]
+
+TOWERS: tuple[Tower, ...] = get_args(Tower)
+HALF: tuple[Precision, ...] = ("fp16", "bf16")
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a runtime executes the encoders.
+
+    Attributes:
+        precision: None for the runtime's own choice: fp16 on a GPU if the bundle has it, else fp32.
+        device: None for a GPU where there is one.
+        instances: of each encoder, on each GPU or on the CPU.
+        threads: of an instance on the CPU; None for one a core.
+        accelerator: what executes an ONNX graph on the GPU, inside ONNX Runtime.
+        engine_cache: folder, on the server, where the accelerator `tensorrt` keeps what it built.
+        cuda_graphs: whether the tensorrt runtime replays recorded launches.
+        target: the TensorRT that loads the engines; None for that of the usual container.
+    """
+
+    precision: Precision | None = None
+    device: Device | None = None
+    instances: int = 1
+    threads: int | None = None
+    accelerator: Accelerator = "cuda"
+    engine_cache: str | None = None
+    cuda_graphs: bool = True
+    target: Target | None = None
+
+    @cached_property
+    def tensorrt(self) -> Target:
+        """The TensorRT that loads the engines."""
+        return self.target or tensorrt_target.find()
+
+    def check(self, runtime: Runtime) -> None:
+        """Refuse what cannot be together.
+
+        Raises:
+            RepositoryError: says what does not go with what, and what does.
+        """
+        half, int8 = self.precision in HALF, self.precision == "int8"
+        on_cpu = self.device == "cpu" or int8 or (runtime == "python" and self.device is None)
+        refusals = (
+            (
+                runtime == "tensorrt" and self.device == "cpu",
+                "--runtime tensorrt serves on GPUs only; --runtime onnxruntime also on CPUs",
+            ),
+            (
+                runtime == "tensorrt" and int8,
+                "int8 graphs are quantised for CPUs, and TensorRT takes fp16, bf16 or fp32; "
+                "--runtime python and onnxruntime serve int8",
+            ),
+            (
+                self.device == "gpu" and int8,
+                "int8 graphs are quantised for CPUs: leave --device gpu out, or serve fp16",
+            ),
+            (
+                on_cpu and half,
+                f"{self.precision} graphs run on GPUs only: ONNX Runtime crashes on them on a CPU. "
+                "Serve fp32 or int8 there; for a GPU, say --device gpu",
+            ),
+            (
+                self.threads is not None and not on_cpu,
+                "--threads is for encoders on a CPU; say --device cpu with it",
+            ),
+            (
+                self.accelerator == "tensorrt" and (runtime != "onnxruntime" or on_cpu),
+                "--accelerator tensorrt goes with --runtime onnxruntime on a GPU",
+            ),
+            (
+                self.engine_cache is not None and self.accelerator != "tensorrt",
+                "--engine-cache goes with --accelerator tensorrt",
+            ),
+        )
+        for holds, message in refusals:
+            if holds:
+                raise RepositoryError(message)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """One tower as a runtime serves it."""
+
+    tower: Tower
+    precision: Precision | None
+    """None for engines that are not there yet."""
+    max_batch: int
+    items: tuple[Item, ...]
+    """The shapes that the server sends to it."""
+    files: dict[str, Path]
+    """Names in the version folder and what lies there."""
+    plans: Plans | None = None
+    purposes: tuple[str, ...] = ()
+    """What there are or should be plans for."""
+    missing: dict[str, str] = field(default_factory=dict)
+    """Names in the version folder of plans that the bundle does not have, and how to build them."""
+
+
+def encoders(bundle: Bundle, runtime: Runtime, execution: Execution) -> dict[Tower, Encoder]:
+    """Both towers of `bundle`.
+
+    Raises:
+        RepositoryError: the bundle has no graph of the precision asked for, or no engine that can
+            be served, but others.
+    """
+    if runtime == "tensorrt":
+        return _from_engines(bundle, execution)
+    return {tower: _from_graph(bundle, tower, runtime, execution) for tower in TOWERS}
+
+
+def _from_graph(bundle: Bundle, tower: Tower, runtime: Runtime, execution: Execution) -> Encoder:
+    has = {a.precision for a in bundle.info.artifacts if (a.tower, a.format) == (tower, "onnx")}
+    on_gpu = runtime == "onnxruntime" and execution.device != "cpu"
+    precision = execution.precision or ("fp16" if on_gpu and "fp16" in has else "fp32")
+    if precision not in has:
+        build = plans.build_command(bundle, precision)
+        raise RepositoryError(
+            f"bundle {bundle.name!r} has no {tower} graph in {precision}, but in "
+            f"{', '.join(sorted(has))}; `{build} --graphs-only` writes it"
+        )
+    graph = bundle.artifact(tower, precision=precision)
+    files = {"model.onnx": bundle.file(graph.file)}
+    if graph.external_data:
+        # The graph names its weights file, so that file keeps its name.
+        files[graph.external_data] = bundle.file(graph.external_data)
+    return Encoder(tower, precision, graph.max_batch, _items(bundle.info, tower), files)
+
+
+def _from_engines(bundle: Bundle, execution: Execution) -> dict[Tower, Encoder]:
+    chosen = {
+        tower: plans.choose(
+            bundle,
+            tower,
+            _items(bundle.info, tower),
+            precision=execution.precision,
+            target=execution.tensorrt,
+        )
+        for tower in TOWERS
+    }
+    # A GPU that one tower has an engine for needs one for the other.
+    purposes = {purpose for found in chosen.values() if found for purpose in found.engines}
+    return {
+        tower: _with_plans(bundle, tower, found, purposes, execution.precision)
+        for tower, found in chosen.items()
+    }
+
+
+def _with_plans(
+    bundle: Bundle,
+    tower: Tower,
+    found: Plans | None,
+    purposes: set[str],
+    precision: Precision | None,
+) -> Encoder:
+    items = _items(bundle.info, tower)
+    have = found.engines if found else {}
+    wanted = set(have) if plans.AMPERE_PLUS in have else purposes
+    missing = [plans.file_name(purpose) for purpose in sorted(wanted - set(have))]
+    if not wanted:
+        # Nothing says which GPU it will be for: the name that Triton looks for by itself.
+        missing = ["model.plan"]
+    precision = found.precision if found else precision
+    return Encoder(
+        tower,
+        precision,
+        max_batch=found.max_batch(items) if found else bundle.artifact(tower).max_batch,
+        items=items,
+        files={plans.file_name(p): bundle.file(artifact.file) for p, (artifact, _) in have.items()},
+        plans=found,
+        purposes=tuple(sorted(wanted)),
+        missing=dict.fromkeys(missing, plans.build_command(bundle, precision)),
+    )
+
+
+def _items(info: BundleInfo, tower: Tower) -> tuple[Item, ...]:
+    if tower == "image":
+        return ((3, info.image.height, info.image.width),)
+    return tuple((length,) for length in bucket_lengths(info.text))
