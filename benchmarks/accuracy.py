@@ -1,4 +1,4 @@
-"""The demo checkpoint's zero-shot accuracy through PyTorch, ONNX Runtime and the server.
+"""The demo checkpoint's zero-shot accuracy, stage by stage and at every precision.
 
 Every Twemoji drawing of `demo/twemoji.zip`, a style held out of training, over the names of all of
 them, each the mean of the prompts in `demo/prompts.json`.
@@ -7,6 +7,7 @@ them, each the mean of the prompts in `demo/prompts.json`.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import tempfile
 import zipfile
@@ -16,12 +17,14 @@ import numpy as np
 
 import record
 from tritonclip import Client
-from tritonclip_export import checkpoint, verify
-from tritonclip_export.bundle import Bundle
+from tritonclip_export import checkpoint, precision, samples, verify
+from tritonclip_export.bundle import Bundle, Precision
 from tritonclip_export.ports import Ports
 from tritonclip_export.repository import assemble
 from tritonclip_export.server import Server
 
+# FP16 and BF16 are emulated on a machine without CUDA.
+PRECISIONS: tuple[Precision, ...] = ("fp16", "bf16", "int8")
 DEMO = Path(__file__).parents[1] / "demo"
 
 
@@ -38,7 +41,13 @@ def main() -> None:
     inputs = verify.Inputs(images, texts)
 
     pairs = {"PyTorch": verify.reference_embeddings(_checkpoint(bundle), inputs)}
-    pairs["ONNX Runtime"] = verify.onnx_embeddings(bundle, verify.Batches.of(bundle, inputs))
+    batches = verify.Batches.of(bundle, inputs)
+    batches = dataclasses.replace(batches, token_ids=batches.padded_ids)  # together, for speed
+    pairs["ONNX Runtime"] = verify.onnx_embeddings(bundle, batches)
+    for at in PRECISIONS:
+        measured_on = verify.Inputs.read(samples.sample_images(), samples.sample_texts())
+        bundle = precision.write(bundle, at, inputs=measured_on)
+        pairs[at] = verify.onnx_embeddings(bundle, batches, at)
     with tempfile.TemporaryDirectory() as folder:
         assemble([bundle], Path(folder) / "repository", runtime="python")
         with (
