@@ -16,8 +16,16 @@ class TextTower(nn.Module):
 
 
 def image_tower(model: Any) -> nn.Module:
-    """Normalised pixels [batch, 3, height, width] -> features [batch, dim]."""
-    return _First(model.visual)
+    """Normalised pixels [batch, 3, height, width] -> features [batch, dim].
+
+    Branches that exist for training alone (MobileCLIP's) are merged into one convolution each.
+    """
+    visual = model.visual
+    if any(hasattr(part, "reparameterize") for part in visual.modules()):
+        from timm.utils.model import reparameterize_model
+
+        visual = reparameterize_model(visual)  # a copy: the reference stays as it was trained
+    return _First(visual)
 
 
 def text_tower(model: Any) -> TextTower:

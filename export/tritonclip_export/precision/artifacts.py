@@ -164,12 +164,16 @@ def _missed(
     if culprit is None:
         return PrecisionError(problem)
     other = "" if recipe.precision == "bf16" else ", or build it with --precision bf16"
-    return PrecisionError(
-        f"{problem}. The layer that breaks it is {culprit.layer}: with the layers before it the "
-        f"error is {culprit.error_before:.2g} of the spread, with it {culprit.error_with:.2g}. "
-        f"Keep it in FP32 with --keep-fp32 '{culprit.layer}'{other}.",
-        culprit.layer,
-    )
+    if culprit.is_gradual:
+        found = f"The error grows over many layers and passes the tolerance at {culprit.layer}."
+        keep = f"Keep several in FP32 with --keep-fp32 PATTERN{other}."
+    else:
+        found = (
+            f"The layer that breaks it is {culprit.layer}: with the layers before it the error is "
+            f"{culprit.error_before:.2g} of the spread, with it {culprit.error_with:.2g}."
+        )
+        keep = f"Keep it in FP32 with --keep-fp32 '{culprit.layer}'{other}."
+    return PrecisionError(f"{problem}. {found} {keep}", culprit.layer)
 
 
 def _culprit(bundle: Bundle, recipe: _Recipe, batches: verify.Batches) -> bisection.Culprit | None:

@@ -19,6 +19,11 @@ class Culprit:
     error_before: float
     error_with: float
 
+    @property
+    def is_gradual(self) -> bool:
+        """Whether this layer only tips a scale that the layers before it have filled."""
+        return self.error_before > self.error_with / 2
+
 
 def worst_layer(
     layers: list[str], error_of: Callable[[list[str]], float], tolerance: float

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,14 +61,16 @@ def session(model: Any, *, optimize: bool = True) -> Iterator[Any]:
 
 
 def layer_of(node: Any) -> str:
-    """The module that a node comes from, as PyTorch names it: `visual.transformer.resblocks.0.mlp`.
+    """The module that a node comes from, as its tower names it: `transformer.resblocks.0.mlp`.
 
     The exporter leaves the chain of modules in the node's metadata; a node that was added later
     goes by its own name.
     """
     scopes = node.metadata_props.get("pkg.torch.onnx.name_scopes")
     names = ast.literal_eval(scopes) if scopes else []
-    return next((name for name in reversed(names[:-1]) if name), str(node.name))
+    name = next((name for name in reversed(names[:-1]) if name), str(node.name))
+    # The modules that `export` wraps around a tower.
+    return re.sub(r"^(tower\.)+", "", name)
 
 
 def is_float(value: Any) -> bool:
