@@ -24,7 +24,12 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 Tower = Literal["image", "text"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 CleaningRule = Literal[
-    "fix_encoding", "unescape_html", "remove_punctuation", "lowercase", "collapse_whitespace"
+    "fix_encoding",
+    "unescape_html",
+    "remove_punctuation",
+    "lowercase",
+    "collapse_whitespace",
+    "siglip",
 ]
 
 
@@ -54,10 +59,16 @@ class ImageSpec(_Record):
     width: Annotated[int, Field(gt=0)]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    interpolation: Literal["bicubic", "bilinear"]
+    interpolation: Literal["bicubic", "bilinear", "lanczos"]
     resize_mode: Literal["shortest", "longest", "squash"]
+    short_side: Annotated[int, Field(gt=0)] | None = None
+    """What the shorter side becomes before the crop, where that is not the crop's own size."""
     fill: Annotated[int, Field(ge=0, le=255)]
     """Padding colour of `longest`, all channels alike."""
+    rules: Literal["open_clip", "transformers"] = "open_clip"
+    """Whose order of steps and whose roundings."""
+    transparency: Literal["ignore", "white"] = "ignore"
+    """Whether an alpha channel is dropped, or the image laid on white (transformers since 5)."""
 
 
 class TextSpec(_Record):
@@ -68,9 +79,14 @@ class TextSpec(_Record):
     tokenizer_sha256: str
     cleaning: tuple[CleaningRule, ...]
     pad_id: Annotated[int, Field(ge=0)]
+    last_id: int | None = None
+    """An id at the last place of the context, behind the padding (open_clip's mode `clips`)."""
+    replaced_ids: dict[int, int] = {}
+    """Ids that are exchanged for others (CLIPA's separator for padding)."""
     dynamic_length: bool
-    """True where the tower gives the same embedding at any padded length (causal, pooled at the
-    end of the text): ids are then padded to the next bucket instead of the context length."""
+    """True where the tower gives the same embedding at any padded length (causal and pooled at the
+    end of the text, or with its padding masked): ids are then padded to the next bucket instead of
+    the context length."""
 
 
 class Similarity(_Record):

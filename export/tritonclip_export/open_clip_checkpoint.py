@@ -129,7 +129,9 @@ def load(reference: Reference, random_seed: int | None) -> OpenClipEncoder:
             dim=_embedding_dim(model, transform),
             image=_image_spec(model),
             similarity=_similarity(model),
-            dynamic_length=open_clip_towers.text_tower(model).dynamic_length,
+            dynamic_length=open_clip_towers.text_tower(model).dynamic_length
+            # In the mode `clips`, the tower pools what stands behind the padding.
+            and getattr(tokenizer, "tokenizer_mode", "") != "clips",
         )
 
 
