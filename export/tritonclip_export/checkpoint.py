@@ -10,10 +10,11 @@ import pickle
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from tritonclip_export.dual_encoder import DualEncoder
 from tritonclip_export.errors import CheckpointError
-from tritonclip_export.references import Reference, parse
+from tritonclip_export.references import OPEN_CLIP_CONFIG, Reference, parse
 
 __all__ = ["DualEncoder", "Reference", "load", "parse"]
 
@@ -29,9 +30,11 @@ def load(reference: Reference, *, random_seed: int | None = None) -> DualEncoder
         CheckpointError: no weights were named, they cannot be had, they do not fit the
             architecture, they would run code, or their activation is not the architecture's.
     """
-    from tritonclip_export import open_clip_checkpoint
+    from tritonclip_export import open_clip_checkpoint, transformers_checkpoint
 
     with _plain_errors(reference):
+        if reference.kind == "folder" and not (Path(reference.name) / OPEN_CLIP_CONFIG).is_file():
+            return transformers_checkpoint.load(reference, Path(reference.name))
         return open_clip_checkpoint.load(reference, random_seed)
 
 
