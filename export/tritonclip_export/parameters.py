@@ -50,6 +50,15 @@ def text_tokenize(text: TextSpec) -> dict[str, str]:
     }
 
 
+def text_windows(name: str, text: TextSpec, max_batch: int) -> dict[str, str]:
+    """For `text_windows`: as for `text_tokenize`, and the encoder it calls."""
+    return {
+        **text_tokenize(text),
+        "encoder": f"{name}_text_encoder",
+        "max_batch": str(max_batch),
+    }
+
+
 def zero_shot(name: str, similarity: Similarity, max_batch: int) -> dict[str, str]:
     """For `zero_shot`: the ensembles it calls and how cosine becomes a probability."""
     return {

@@ -19,7 +19,13 @@ from tritonclip_export.ports import Ports
 from tritonclip_export.server import Server
 
 BLOCK = re.compile(r"(<!-- not run[^>]*-->\n)?```(\w*)\n(.*?)```", re.DOTALL)
-DOCUMENTS = ("README.md", "docs/contract.md", "docs/verification.md", "docs/deploying.md")
+DOCUMENTS = (
+    "README.md",
+    "docs/contract.md",
+    "docs/long-texts.md",
+    "docs/verification.md",
+    "docs/deploying.md",
+)
 INSTALLATION = ("git clone", "pip install")
 
 

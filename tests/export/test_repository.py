@@ -22,6 +22,7 @@ MODELS = (
     "text",
     "text_encoder",
     "text_tokenize",
+    "text_windows",
     "zero_shot",
 )
 
