@@ -48,6 +48,8 @@ class Source(_Record):
     weights: str
     """A pretrained tag, a file, `default` (all that a hub model or a folder has), or `random`."""
     random_seed: int | None = None
+    language: str | None = None
+    """The code that NLLB's tokenizer puts in front of texts, if not its default."""
     weights_sha256: str
     """Over names, shapes and values of every tensor: independent of the file format."""
 

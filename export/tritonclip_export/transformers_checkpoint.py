@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from tritonclip_export import hub
 from tritonclip_export.bundle import Similarity, Source
 from tritonclip_export.dual_encoder import DualEncoder, weights_sha256
 from tritonclip_export.errors import CheckpointError
@@ -102,6 +103,17 @@ class TransformersEncoder(DualEncoder):
             max_length=self.context_length,
             return_tensors="pt",
         )
+
+
+def wanted(repository: str) -> list[hub.Wanted]:
+    """The files of a checkpoint on the hub, beside its `config.json`."""
+    weights = ("model.safetensors", f"model.safetensors{hub.SHARDS_SUFFIX}", "pytorch_model.bin")
+    processor = ("preprocessor_config.json", "processor_config.json")
+    return [
+        hub.Wanted(repository, "weights", weights),
+        hub.Wanted(repository, "image processor", processor),
+        hub.tokenizer(repository),
+    ]
 
 
 def load(reference: Reference, folder: Path) -> TransformersEncoder:

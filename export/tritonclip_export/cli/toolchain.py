@@ -16,6 +16,17 @@ if TYPE_CHECKING:
     from tritonclip_export.bundle import Parity
 
 
+Source = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        exists=True,
+        file_okay=False,
+        help="Take files that live on the Hugging Face hub from this folder: ORG/NAME/FILE.",
+    ),
+]
+
+
 class Runtime(str, Enum):
     """What executes the encoders inside Triton."""
 
@@ -59,7 +70,11 @@ def models(
 
 def export(
     checkpoint: Annotated[
-        str, typer.Argument(help="ARCH:TAG, ARCH:WEIGHTS_FILE, hf-hub:ORG/NAME or a folder.")
+        str,
+        typer.Argument(
+            help="ARCH:TAG, ARCH:WEIGHTS_FILE, hf-hub:ORG/NAME or a folder "
+            "(of open_clip or transformers)."
+        ),
     ],
     to: Annotated[
         Path | None, typer.Option("--output", "-o", help="The bundle's folder. [bundles/NAME]")
@@ -71,6 +86,10 @@ def export(
     random_weights: Annotated[
         int | None,
         typer.Option(metavar="SEED", help="Random weights, for a bare ARCH: to try or benchmark."),
+    ] = None,
+    source: Source = None,
+    language: Annotated[
+        str | None, typer.Option(help="The language of all texts, for NLLB: eng_Latn, deu_Latn ...")
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Export again though nothing changed.")
@@ -87,7 +106,9 @@ def export(
         reference = checkpoints.parse(checkpoint)
         name = name or reference.default_name
         target = to or Path("bundles") / name
-        loaded = checkpoints.load(reference, random_seed=random_weights)
+        loaded = checkpoints.load(
+            reference, random_seed=random_weights, source=source, language=language
+        )
         bundle = None if force else up_to_date(loaded, target, name=name, max_batch=max_batch)
         fresh = bundle is None
         if bundle is None:
@@ -163,6 +184,7 @@ def verify(
     checkpoint: Annotated[
         str | None, typer.Option(help="The checkpoint, if it is no longer where it was exported.")
     ] = None,
+    source: Source = None,
     images: Annotated[
         Path | None,
         typer.Option(
@@ -188,7 +210,9 @@ def verify(
         samples.texts_in(texts) if texts else samples.sample_texts(),
     )
     with output.Steps() as step:
-        verified = hops.verify(loaded, inputs, checkpoint=checkpoint, server=server, progress=step)
+        verified = hops.verify(
+            loaded, inputs, checkpoint=checkpoint, hub_folder=source, server=server, progress=step
+        )
     figures = verified.info.parity
     if json:
         output.print_json([figure.model_dump() for figure in figures])
