@@ -14,6 +14,7 @@ from tritonclip_export.errors import ParityError
 
 if TYPE_CHECKING:
     from tritonclip_export.bundle import Parity
+    from tritonclip_export.catalogue import Entry
 
 
 Source = Annotated[
@@ -37,35 +38,54 @@ class Runtime(str, Enum):
 
 def models(
     words: Annotated[
-        list[str] | None, typer.Argument(help="Show only names or tags with all these words.")
+        list[str] | None,
+        typer.Argument(help="Show only what has all these words in its name, family or tags."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """List the architectures and pretrained tags that can be exported."""
+    """List the architectures and pretrained tags that can be exported by name."""
+    from dataclasses import asdict
+
     from tritonclip_export import catalogue
 
     found = catalogue.search(words or [])
     if json:
-        output.print_json([vars(entry) for entry in found])
+        output.print_json([asdict(entry) for entry in found])
         return
     from rich.table import Table
 
-    table = Table(box=None, header_style="bold")
+    table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("architecture", no_wrap=True)
-    for column in ("image", "dim", "text"):
-        table.add_column(column, justify="right")
-    table.add_column("pretrained tags")
-    for entry in found:
-        size = "x".join(map(str, dict.fromkeys((entry.image_height, entry.image_width))))
+    for column in ("pixels", "dim", "tokens", "parameters"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("pretrained tags", overflow="fold", min_width=28)
+    family = None
+    for entry in sorted(found, key=lambda entry: entry.family):
+        if entry.family != family:
+            family = entry.family
+            table.add_row(f"[bold]{family}[/]")
         table.add_row(
-            entry.architecture,
-            size,
+            f"  {entry.architecture}",
+            "x".join(map(str, dict.fromkeys((entry.image_height, entry.image_width)))),
             str(entry.dim),
             str(entry.context_length),
-            " ".join(entry.tags),
+            f"{entry.image_parameters / 1e6:.0f}+{entry.text_parameters / 1e6:.0f}M",
+            _tags(entry),
         )
     output.print_table(table)
-    output.console().print(f"[dim]{len(found)} architectures; export one with ARCHITECTURE:TAG[/]")
+    output.console().print(
+        f"[dim]{len(found)} architectures of open_clip {catalogue.open_clip_version()}, to export "
+        "as ARCHITECTURE:TAG; parameters of the image and the text tower. Checkpoints of "
+        "transformers are exported from hf-hub:ORG/NAME or their folder.[/]"
+    )
+
+
+def _tags(entry: Entry) -> str:
+    """The tags by licence: `MIT: openai laion2b_e16`."""
+    by_licence: dict[str, list[str]] = {}
+    for tag in entry.tags:
+        by_licence.setdefault(tag.licence or "licence unknown", []).append(tag.name)
+    return "\n".join(f"{licence}: {' '.join(names)}" for licence, names in by_licence.items())
 
 
 def export(
