@@ -58,7 +58,7 @@ def models(
     table.add_column("architecture", no_wrap=True)
     for column in ("pixels", "dim", "tokens", "parameters"):
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("pretrained tags", overflow="fold", min_width=28)
+    table.add_column("pretrained tags", overflow="fold", min_width=16)
     family = None
     for entry in sorted(found, key=lambda entry: entry.family):
         if entry.family != family:
