@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 OPSET = 20
 OUTPUT = "EMBEDDING"
 
-# A protobuf message ends at 2 GiB; weights beyond this go to a file beside the graph.
-EXTERNAL_DATA_FROM_BYTES = 1_900_000_000
+# Weights beyond this go to a file beside the graph. They are then written, checked and run without a
+# copy in memory; inside the graph they take five more copies while it is written, and a protobuf
+# message ends at 2 GiB.
+EXTERNAL_DATA_FROM_BYTES = 2**28
 EXTERNAL_DATA_SUFFIX = ".data"
 
 
@@ -80,11 +82,20 @@ def external_data_of(file: Path) -> Path | None:
 class Encoder:
     """An ONNX encoder in ONNX Runtime on the CPU."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, *, packed: bool = True) -> None:
+        """Open `file`.
+
+        Args:
+            file: the graph; its external data lies beside it.
+            packed: whether ONNX Runtime may copy the weights into the layout that is fastest.
+                Without, external data stays in its file, mapped into memory.
+        """
         import onnxruntime as ort
 
         options = ort.SessionOptions()
         options.log_severity_level = 3
+        if not packed:
+            options.add_session_config_entry("session.disable_prepacking", "1")
         try:
             self._session = ort.InferenceSession(
                 str(file), options, providers=["CPUExecutionProvider"]
@@ -115,7 +126,7 @@ def check(file: Path, input: Input, *, dim: int, batches: Sequence[int]) -> None
         onnx.checker.check_model(str(file), full_check=True)
     except Exception as error:
         raise ExportError(f"{file.name}: onnx.checker: {error}") from error
-    encoder = Encoder(file)
+    encoder = Encoder(file, packed=False)
     found = (encoder.input.name, encoder.output.name, encoder.output.type)
     if found != (input.name, OUTPUT, "tensor(float)"):
         raise ExportError(

@@ -177,18 +177,15 @@ def reference_embeddings(checkpoint: DualEncoder, inputs: Inputs) -> Pair:
 def onnx_embeddings(bundle: Bundle, inputs: Inputs) -> Pair:
     """Embeddings by the bundle's FP32 graphs, on the server's own pixels and token ids."""
 
-    def encoder(tower: Tower) -> Encoder:
-        return Encoder(bundle.file(bundle.artifact(tower).file))
+    def embeddings(tower: Tower, batches: Sequence[Any]) -> Embeddings:
+        encode = Encoder(bundle.file(bundle.artifact(tower).file), packed=False)
+        return np.concatenate([encode(batch) for batch in batches])
 
-    encode_image, encode_text = encoder("image"), encoder("text")
-    pixels = _pixels(bundle.info.image, inputs)
     transform = sources.text_transform(bundle.info.text, bundle.path)
+    pixels = [np.stack(some) for some in _batches(_pixels(bundle.info.image, inputs))]
     # One text at a time: each at the length it would have alone, the shortest the server uses.
-    texts = [encode_text(transform.pad([ids])) for ids in transform.encode(inputs.texts)]
-    return Pair(
-        np.concatenate([encode_image(np.stack(some)) for some in _batches(pixels)]),
-        np.concatenate(texts),
-    )
+    ids = [transform.pad([row]) for row in transform.encode(inputs.texts)]
+    return Pair(embeddings("image", pixels), embeddings("text", ids))
 
 
 def _served_embeddings(server: str, bundle: Bundle, inputs: Inputs) -> Pair:
