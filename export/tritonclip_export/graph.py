@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 OPSET = 20
 OUTPUT = "EMBEDDING"
 
-# Weights beyond this go to a file beside the graph. They are then written, checked and run without a
-# copy in memory; inside the graph they take five more copies while it is written, and a protobuf
+# Weights beyond this go to a file beside the graph. They are then written, checked and run without
+# a copy in memory; inside the graph they take five more copies while it is written, and a protobuf
 # message ends at 2 GiB.
 EXTERNAL_DATA_FROM_BYTES = 2**28
 EXTERNAL_DATA_SUFFIX = ".data"
