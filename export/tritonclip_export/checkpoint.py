@@ -66,10 +66,15 @@ def _folder(reference: Reference, source: Path | None) -> Path | None:
         return None
     if reference.kind == "folder":
         return Path(reference.name)
-    config = hub.Wanted(reference.name, "configuration", (OPEN_CLIP_CONFIG, TRANSFORMERS_CONFIG))
+    config = hub.Wanted(
+        reference.name,
+        "configuration, then what it asks for",
+        (OPEN_CLIP_CONFIG, TRANSFORMERS_CONFIG),
+        patterns=("*.json", "*.safetensors", "*.model", "*.txt"),
+    )
     path = hub.obtain([config], source, reference=reference.text)[config]
     rest = (
-        [hub.Wanted(reference.name, "weights", open_clip_files.WEIGHTS)]
+        [hub.weights(reference.name, *open_clip_files.WEIGHTS)]
         if path.name == OPEN_CLIP_CONFIG
         else transformers_checkpoint.wanted(reference.name)
     )

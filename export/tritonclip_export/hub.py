@@ -27,6 +27,8 @@ class Wanted:
     """The first of these that is there is what counts."""
     also: tuple[str, ...] = ()
     """Taken as well where they are there."""
+    patterns: tuple[str, ...] = ()
+    """What a download by hand should include, if not simply all of the above."""
 
 
 def tokenizer(repository: str) -> Wanted:
@@ -51,7 +53,13 @@ def tokenizer(repository: str) -> Wanted:
             # SigLIP's tokenizer reads this though there is a tokenizer.json.
             "spiece.model",
         ),
+        ("*token*", "*.model", "vocab.*", "merges.txt", "config.json"),
     )
+
+
+def weights(repository: str, *files: str) -> Wanted:
+    """Weights under one of their usual names, the best first."""
+    return Wanted(repository, "weights", files, patterns=files[:1])
 
 
 def text_config(repository: str) -> Wanted:
@@ -142,9 +150,10 @@ def _explain(reference: str, missing: Sequence[Wanted], where: str) -> str:
     files: dict[str, list[str]] = {}
     for item in missing:
         lines.append(f"  {item.repository}: {' or '.join(item.one_of)} ({item.purpose})")
-        files.setdefault(item.repository, []).extend((*item.one_of, *item.also))
+        patterns = item.patterns or (*item.one_of, *item.also)
+        files.setdefault(item.repository, []).extend(patterns)
     lines.append("Download them where the hub can be reached, and name the folder with --from:")
     for repository, names in files.items():
-        patterns = " ".join(f'--include "{name}"' for name in dict.fromkeys(names))
-        lines.append(f"  hf download {repository} {patterns} --local-dir FOLDER/{repository}")
+        include = " ".join(f"--include '{name}'" for name in dict.fromkeys(names))
+        lines.append(f"  hf download {repository} {include} --local-dir FOLDER/{repository}")
     return "\n".join(lines)

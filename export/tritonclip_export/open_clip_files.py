@@ -119,4 +119,4 @@ def _weights_of_tag(architecture: str, tag: str) -> hub.Wanted:
     # `ORG/NAME/` or `ORG/NAME/FILE`; every tag has one.
     repository, _, file = get_pretrained_cfg(architecture, tag)["hf_hub"].rpartition("/")
     names = (Path(file).with_suffix(".safetensors").name, file) if file else WEIGHTS
-    return hub.Wanted(repository, "weights", names)
+    return hub.weights(repository, *names)

@@ -110,7 +110,7 @@ def wanted(repository: str) -> list[hub.Wanted]:
     weights = ("model.safetensors", f"model.safetensors{hub.SHARDS_SUFFIX}", "pytorch_model.bin")
     processor = ("preprocessor_config.json", "processor_config.json")
     return [
-        hub.Wanted(repository, "weights", weights),
+        hub.weights(repository, *weights),
         hub.Wanted(repository, "image processor", processor),
         hub.tokenizer(repository),
     ]
