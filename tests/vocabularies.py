@@ -175,6 +175,10 @@ def _gemma(folder: Path) -> None:
         "add_eos_token": True,
         "padding_side": "right",
         "model_max_length": 16,
+        "pad_token": "<pad>",
+        "eos_token": "<eos>",
+        "bos_token": "<bos>",
+        "unk_token": "<unk>",
     }
     _sentencepiece(
         folder,
