@@ -39,7 +39,6 @@ def run(row: Row, folder: Path, command: list[str], *, minutes: float, memory_gi
             stdout=stream,
             stderr=stream,
             env={**os.environ, "HF_HUB_OFFLINE": "1"},
-            start_new_session=True,
         )
         stopped = _watch(process, minutes, memory_gib)
     done = Row.model_validate_json(report.read_bytes())
@@ -64,7 +63,7 @@ def _watch(process: subprocess.Popen[bytes], minutes: float, memory_gib: float) 
             time.sleep(POLL_SECONDS)
     finally:
         if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+            process.kill()  # a server that it has started notices
             process.wait()
     return reason
 
