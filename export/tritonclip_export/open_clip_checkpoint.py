@@ -148,9 +148,7 @@ def load(
             dim=_embedding_dim(model, transform),
             image=_image_spec(model),
             similarity=_similarity(model),
-            dynamic_length=open_clip_towers.text_tower(model).dynamic_length
-            # In the mode `clips`, the tower pools what stands behind the padding.
-            and getattr(tokenizer, "tokenizer_mode", "") != "clips",
+            dynamic_length=_dynamic_length(open_clip_towers.text_tower(model), tokenizer),
         )
 
 
@@ -175,6 +173,19 @@ def _tokenizer(
         tokenizer_mode=text.get("tokenizer_mode"),
         **text.get("tokenizer_kwargs", {}),
     )
+
+
+def _dynamic_length(tower: Any, tokenizer: Any) -> bool:
+    """Whether the tower gives the same embedding at every length, with this tokenizer's padding."""
+    if getattr(tokenizer, "tokenizer_mode", ""):
+        return False  # the mode `clips` puts a token behind the padding
+    masked = getattr(tower, "pad_id", None)
+    return bool(tower.dynamic_length) and masked in (None, _pad_id(tokenizer))
+
+
+def _pad_id(tokenizer: Any) -> int:
+    inner = getattr(tokenizer, "tokenizer", None)
+    return 0 if inner is None else int(inner.pad_token_id)
 
 
 def _check_weights(reference: Reference, random_seed: int | None) -> None:

@@ -1,5 +1,6 @@
 """Files that live on a hub: what is asked for, and checkpoints made of a folder of them."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -92,6 +93,21 @@ def test_a_text_tower_of_transformers_in_open_clip_is_exported_from_a_folder(
         verify.onnx_embeddings(bundle, inputs),
     )
     assert [figure.passed for figure in figures] == [True] * 4, figures
+
+
+def test_a_tower_that_does_not_know_its_padding_gets_its_full_length(tmp_path: Path) -> None:
+    """It masks another id than its tokenizer pads with, so the reference attends to padding."""
+    home = write_text_tower(tmp_path / "some" / "roberta", "roberta")
+    config = json.loads((home / "config.json").read_text())
+    (home / "config.json").write_text(json.dumps({**config, "pad_token_id": 5}))
+    model = write_model_with(tmp_path / "model", "some/roberta", context_length=20)
+    write_weights(model, tmp_path)
+
+    checkpoint = load(parse(str(model)), source=tmp_path)
+    bundle = export(checkpoint, tmp_path / "bundle", name="b", max_batch=2)
+
+    assert not checkpoint.dynamic_length
+    assert all(figure.passed for figure in bundle.info.parity)
 
 
 def test_a_language_changes_the_embedding_and_is_remembered(tmp_path: Path) -> None:
