@@ -77,7 +77,7 @@ def walk(options: argparse.Namespace) -> None:
             row.save(options.rows / f"{entry.architecture}.json")
             render(options)
             what = "passed" if row.passed else f"FAILED: {row.reason[:200]}"
-            cost = f"{row.seconds:.0f} s, {row.peak_mib} MiB"
+            cost = f"{row.cpu_seconds:.0f} s, {row.peak_mib} MiB"
             print(f"{row.architecture}: {cost}, {what}", flush=True)
 
 

@@ -50,13 +50,14 @@ class Work:
         self.row.steps.append(Step(name=name))
         self.row.save(self.report)
         _forget_peak_memory()
-        self._began = time.perf_counter()
+        self._began = time.perf_counter(), time.process_time()
 
     def end(self) -> None:
         """End the step that runs, if one does."""
         if self.row.steps and self.row.steps[-1].seconds is None:
             step = self.row.steps[-1]
-            step.seconds = round(time.perf_counter() - self._began, 2)
+            step.seconds = round(time.perf_counter() - self._began[0], 2)
+            step.cpu_seconds = round(time.process_time() - self._began[1], 2)
             step.peak_mib = _peak_memory_mib()
             self.row.save(self.report)
 

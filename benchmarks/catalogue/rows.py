@@ -18,6 +18,8 @@ class Step(BaseModel):
     name: str
     seconds: float | None = None
     """None while it runs, and for ever if the process ended in it."""
+    cpu_seconds: float | None = None
+    """Of all threads; unlike `seconds` about the same beside other work."""
     peak_mib: int | None = None
     """The most memory that was resident during the step, shared libraries included."""
 
@@ -39,9 +41,9 @@ class Row(BaseModel):
     """Sizes and parity, by name; each step adds its own."""
 
     @property
-    def seconds(self) -> float:
+    def cpu_seconds(self) -> float:
         """What all steps took together."""
-        return sum(step.seconds or 0 for step in self.steps)
+        return sum(step.cpu_seconds or 0 for step in self.steps)
 
     @property
     def peak_mib(self) -> int:

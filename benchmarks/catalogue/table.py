@@ -38,8 +38,8 @@ have not been run. The script writes this page; its figures lie in `benchmarks/r
   that live on a hub are small stand-ins of the same kind here.
 - *served*: the largest difference between what a real Triton server answered and the graphs, for
   one architecture of each family.
-- *time*, *memory*: loading, export and checks together, on two cores shared with other work; the
-  most that was resident in the process, its libraries (about 0.8 GiB) and mapped files included.
+- *time*: processor time of loading, export and checks together. *memory*: the most that was resident
+  in the process, its libraries (about 0.8 GiB) and mapped files included.
 
 {machines}
 """
@@ -100,7 +100,7 @@ def _cells(entry: Entry, row: Row | None) -> Iterator[str]:
     yield ("=" if all(exact) else "≠") if exact else ""
     served = [parity[s]["max_abs_error"] for s in ("served image", "served text") if s in parity]
     yield f"{max(served):.0e}" if served else ""
-    yield f"{row.seconds:.0f} s" if row else "not run"
+    yield f"{row.cpu_seconds:.0f} s" if row else "not run"
     yield f"{row.peak_mib / 1024:.1f} GiB" if row and row.peak_mib else ""
 
 
