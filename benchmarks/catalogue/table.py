@@ -38,8 +38,8 @@ have not been run. The script writes this page; its figures lie in `benchmarks/r
   that live on a hub are small stand-ins of the same kind here.
 - *served*: the largest difference between what a real Triton server answered and the graphs, for
   one architecture of each family.
-- *time*: processor time of loading, export and checks together. *memory*: the most that was resident
-  in the process, its libraries (about 0.8 GiB) and mapped files included.
+- *time*: processor time of loading, export and checks together. *memory*: the most that was
+  resident in the process, its libraries (about 0.8 GiB) and mapped files included.
 
 {machines}
 """
