@@ -54,7 +54,7 @@ def load(
             return open_clip_checkpoint.load(
                 reference, folder=folder, random_seed=random_seed, source=source, language=language
             )
-        for option, value in (("random weights", random_seed), ("a language", language)):
+        for option, value in (("random weights", random_seed), ("language", language)):
             if value is not None:
                 raise CheckpointError(f"a checkpoint of transformers takes no {option}")
         return transformers_checkpoint.load(reference, folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ class Input:
     """Further lengths that axis 1 must run at."""
 
 
-def trace(module: torch.nn.Module, input: Input, file: Path) -> None:
+def trace(module: torch.nn.Module, input: Input, file: Path, output: str = OUTPUT) -> None:
     """Trace `module` with `torch.onnx.export` and write it to `file`.
 
     Raises:
@@ -47,6 +48,8 @@ def trace(module: torch.nn.Module, input: Input, file: Path) -> None:
     import torch
 
     size = sum(t.numel() * t.element_size() for t in module.state_dict().values())
+    # Its optimiser warns of every node that it leaves as it is.
+    logging.getLogger("onnxscript").setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -54,7 +57,7 @@ def trace(module: torch.nn.Module, input: Input, file: Path) -> None:
                 module,
                 (torch.from_numpy(input.example),),
                 input_names=[input.name],
-                output_names=[OUTPUT],
+                output_names=[output],
                 dynamic_shapes=(dict.fromkeys(input.dynamic_axes, torch.export.Dim.DYNAMIC),),
                 opset_version=OPSET,
                 dynamo=True,
@@ -69,7 +72,9 @@ def trace(module: torch.nn.Module, input: Input, file: Path) -> None:
     model: Any = program.model
     for axis, name in input.dynamic_axes.items():
         model.graph.inputs[0].shape[axis] = name
-    model.graph.outputs[0].shape[0] = input.dynamic_axes[0]
+    for axis, name in input.dynamic_axes.items():
+        if axis < len(model.graph.outputs[0].shape) - 1:
+            model.graph.outputs[0].shape[axis] = name
     program.save(file, external_data=size > EXTERNAL_DATA_FROM_BYTES)
 
 
