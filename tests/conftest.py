@@ -33,14 +33,18 @@ def twemoji() -> dict[str, bytes]:
 
 @pytest.fixture(scope="session")
 def checkpoint_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Folders of the checkpoints `demo`, `siglip` and `resnet`, the random ones made once."""
+    """Folders of the checkpoints `demo`, `siglip` and `resnet` (open_clip) and `chinese_clip`
+    (transformers), the random ones made once."""
     from checkpoints import RESNET, SIGLIP, write_checkpoint
+    from transformers_checkpoints import write_transformers_checkpoint
 
     home = tmp_path_factory.mktemp("checkpoints")
     made = {"demo": DEMO_CHECKPOINT}
 
     def folder(name: str) -> Path:
-        if name not in made:
+        if name == "chinese_clip" and name not in made:
+            made[name] = write_transformers_checkpoint(home / name, name)
+        elif name not in made:
             config = {"siglip": SIGLIP, "resnet": RESNET}[name]
             made[name] = write_checkpoint(home / name, config, seed=7)
         return made[name]
@@ -83,11 +87,12 @@ def bundle(
 
 @pytest.fixture(scope="session")
 def repository(bundle: Callable[[str], object], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One repository with all three bundles."""
+    """One repository with all the bundles."""
     from tritonclip_export.repository import assemble
 
     target = tmp_path_factory.mktemp("assembled") / "repository"
-    assemble([bundle(name) for name in ("demo", "siglip", "resnet")], target, runtime="python")
+    names = ("demo", "siglip", "resnet", "chinese_clip")
+    assemble([bundle(name) for name in names], target, runtime="python")
     return target
 
 

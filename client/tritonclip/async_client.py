@@ -10,13 +10,14 @@ from typing import TypeVar, cast, overload
 
 import numpy as np
 
-from tritonclip.batch import IMAGES, TEXTS, Batch, Modality, Packer, one_or_many
+from tritonclip.batch import IMAGES, Batch, Modality, Packer, one_or_many
 from tritonclip.conversations import Conversation, check_health, discover, embed
 from tritonclip.endpoint import Endpoint, parse_endpoint
 from tritonclip.errors import ClientClosed, TritonClipError
 from tritonclip.images import is_single_image
 from tritonclip.info import ModelInfo
 from tritonclip.labels import LabelCache
+from tritonclip.long_texts import WINDOWS, Long, each_window, text_modality
 from tritonclip.options import Options
 from tritonclip.prompts import LabelMeans, check_labels, prompts, resolve_templates
 from tritonclip.retry import Backoff
@@ -84,10 +85,21 @@ class AsyncClient:
         return await self._embed(IMAGES, images, is_single_image(images), on_error)
 
     async def embed_texts(
-        self, texts: str | Iterable[str] | AsyncIterable[str], *, on_error: OnError | None = None
+        self,
+        texts: str | Iterable[str] | AsyncIterable[str],
+        *,
+        long: Long = "cut",
+        on_error: OnError | None = None,
     ) -> FloatArray:
         """See `Client.embed_texts`."""
-        return await self._embed(TEXTS, texts, is_single_text(texts), on_error)
+        return await self._embed(text_modality(long), texts, is_single_text(texts), on_error)
+
+    async def embed_windows(
+        self, texts: Iterable[str] | AsyncIterable[str], *, on_error: OnError | None = None
+    ) -> list[FloatArray]:
+        """See `Client.embed_windows`."""
+        items = _items(texts, is_single_text(texts))
+        return [each_window(row) async for row in self._rows(WINDOWS, items, on_error)]
 
     def stream_images(
         self,
@@ -99,10 +111,14 @@ class AsyncClient:
         return self._rows(IMAGES, _items(images, is_single_image(images)), on_error)
 
     def stream_texts(
-        self, texts: Iterable[str] | AsyncIterable[str], *, on_error: OnError | None = None
+        self,
+        texts: Iterable[str] | AsyncIterable[str],
+        *,
+        long: Long = "cut",
+        on_error: OnError | None = None,
     ) -> AsyncIterator[FloatArray]:
         """See `Client.stream_texts`."""
-        return self._rows(TEXTS, _items(texts, is_single_text(texts)), on_error)
+        return self._rows(text_modality(long), _items(texts, is_single_text(texts)), on_error)
 
     @overload
     async def classify(  # type: ignore[overload-overlap]  # a str is one path, see `Client`

@@ -45,6 +45,10 @@ class Modality:
     is_slow: Callable[[object], bool]
     """Whether encoding an item reads a file or compresses pixels."""
     encode: Callable[[object, int, ModelInfo], bytes]
+    axes: int = 2
+    """Of an answer: [items, dim], or [items, windows, dim]."""
+    fold: Callable[[FloatArray], FloatArray] = lambda answer: answer
+    """What becomes of an answer."""
 
 
 IMAGES = Modality(
@@ -101,7 +105,7 @@ class Batch:
         self._strict = strict
         self._waiting: dict[int, bytes] = {}
         self.rows: FloatArray = np.full((len(sources), info.dim), np.nan, dtype=np.float32)
-        """Unit vectors [items, dim]; NaN where an item is bad, or not embedded yet."""
+        """Folded answer, [items, dim] if all are bad; NaN where one is bad, or not embedded yet."""
         self.errors: list[InvalidInput] = []
 
     @property
@@ -135,12 +139,16 @@ class Batch:
 
     def accept(self, vectors: FloatArray) -> None:
         """Take the answer to `request()`."""
-        if vectors.shape != (len(self._waiting), self._info.dim):
+        items, dim = len(self._waiting), self._info.dim
+        axes = [items, "windows", dim] if self._modality.axes == 3 else [items, dim]
+        if (len(vectors), vectors.shape[-1], vectors.ndim) != (items, dim, len(axes)):
             raise ServerError(
                 f"model {self._model!r} answered with an embedding of shape {list(vectors.shape)}, "
-                f"not {[len(self._waiting), self._info.dim]}"
+                f"not {axes}"
             )
-        self.rows[list(self._waiting)] = vectors
+        folded = self._modality.fold(vectors)
+        self.rows = np.full((len(self._sources), *folded.shape[1:]), np.nan, dtype=np.float32)
+        self.rows[list(self._waiting)] = folded
         self._waiting.clear()
 
     def reject(self, refusal: InvalidInput) -> None:

@@ -11,7 +11,7 @@ from typing import TypeVar, cast, overload
 
 import numpy as np
 
-from tritonclip.batch import IMAGES, TEXTS, Batch, Modality, Packer, one_or_many
+from tritonclip.batch import IMAGES, Batch, Modality, Packer, one_or_many
 from tritonclip.cancellation import Cancellation
 from tritonclip.conversations import Conversation, check_health, discover, embed
 from tritonclip.endpoint import Endpoint, parse_endpoint
@@ -19,6 +19,7 @@ from tritonclip.errors import ClientClosed, TritonClipError
 from tritonclip.images import is_single_image
 from tritonclip.info import ModelInfo
 from tritonclip.labels import LabelCache
+from tritonclip.long_texts import WINDOWS, Long, each_window, text_modality
 from tritonclip.options import Options
 from tritonclip.prompts import LabelMeans, check_labels, prompts, resolve_templates
 from tritonclip.retry import Backoff
@@ -104,19 +105,39 @@ class Client:
         return self._embed(IMAGES, images, is_single_image(images), on_error)
 
     def embed_texts(
-        self, texts: str | Iterable[str], *, on_error: OnError | None = None
+        self, texts: str | Iterable[str], *, long: Long = "cut", on_error: OnError | None = None
     ) -> FloatArray:
         """Unit vectors of texts, as they are; see `label_embeddings` for class names.
 
         Args:
             texts: one text or an iterable of them.
+            long: what becomes of a text with more tokens than the model's context: "cut" off
+                there, as its own library does, or the "mean" of the vectors of its windows,
+                re-normalised, which leaves no token out. A shorter text has one vector either way.
             on_error: called with a `TextError` for each bad text, whose vector becomes NaN.
                 Without it the first one is raised.
 
         Returns:
             float32 [texts, dim]; [dim] for one text.
         """
-        return self._embed(TEXTS, texts, is_single_text(texts), on_error)
+        return self._embed(text_modality(long), texts, is_single_text(texts), on_error)
+
+    def embed_windows(
+        self, texts: Iterable[str], *, on_error: OnError | None = None
+    ) -> list[FloatArray]:
+        """Unit vectors of each window of each text; a text that fits the context has one.
+
+        A text is as similar to an image as its best window: `(windows @ image).max()`.
+
+        Args:
+            texts: an iterable of texts.
+            on_error: as for `embed_texts`; a bad text has one window of NaN.
+
+        Returns:
+            float32 [windows, dim] for each text, its windows in order.
+        """
+        items = one_or_many(texts, is_single_text(texts))
+        return [each_window(row) for row in self._rows(WINDOWS, items, on_error)]
 
     def stream_images(
         self, images: Iterable[ImageInput], *, on_error: OnError | None = None
@@ -129,10 +150,11 @@ class Client:
         return self._rows(IMAGES, one_or_many(images, is_single_image(images)), on_error)
 
     def stream_texts(
-        self, texts: Iterable[str], *, on_error: OnError | None = None
+        self, texts: Iterable[str], *, long: Long = "cut", on_error: OnError | None = None
     ) -> Iterator[FloatArray]:
         """Unit vectors [dim] of texts, one by one and in order; reads `texts` as it goes."""
-        return self._rows(TEXTS, one_or_many(texts, is_single_text(texts)), on_error)
+        items = one_or_many(texts, is_single_text(texts))
+        return self._rows(text_modality(long), items, on_error)
 
     @overload
     def classify(  # type: ignore[overload-overlap]  # a str is one path, though an iterable of str

@@ -15,6 +15,7 @@ from tritonclip.errors import ModelMismatch, ModelNotFound
 
 IMAGE_SUFFIX = "_image"
 TEXT_SUFFIX = "_text"
+WINDOWS_SUFFIX = "_text_windows"
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class ModelInfo:
     image_height: int
     image_width: int
     context_length: int
-    """Tokens that the text tower sees; longer texts are cut there."""
+    """Tokens that the text tower sees; a longer text is cut there, unless `long` says otherwise."""
     precision: str
     runtime: str
     weights_sha256: str

@@ -29,7 +29,12 @@ Tower = Literal["image", "text"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 HardwareCompatibility = Literal["none", "same_compute_capability", "ampere_plus"]
 CleaningRule = Literal[
-    "fix_encoding", "unescape_html", "remove_punctuation", "lowercase", "collapse_whitespace"
+    "fix_encoding",
+    "unescape_html",
+    "remove_punctuation",
+    "lowercase",
+    "collapse_whitespace",
+    "siglip",
 ]
 
 
@@ -48,6 +53,8 @@ class Source(_Record):
     weights: str
     """A pretrained tag, a file, `default` (all that a hub model or a folder has), or `random`."""
     random_seed: int | None = None
+    language: str | None = None
+    """The code that NLLB's tokenizer puts in front of texts, if not its default."""
     weights_sha256: str
     """Over names, shapes and values of every tensor: independent of the file format."""
 
@@ -59,10 +66,16 @@ class ImageSpec(_Record):
     width: Annotated[int, Field(gt=0)]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    interpolation: Literal["bicubic", "bilinear"]
+    interpolation: Literal["bicubic", "bilinear", "lanczos"]
     resize_mode: Literal["shortest", "longest", "squash"]
+    short_side: Annotated[int, Field(gt=0)] | None = None
+    """What the shorter side becomes before the crop, where that is not the crop's own size."""
     fill: Annotated[int, Field(ge=0, le=255)]
     """Padding colour of `longest`, all channels alike."""
+    rules: Literal["open_clip", "transformers"] = "open_clip"
+    """Whose order of steps and whose roundings."""
+    transparency: Literal["ignore", "white"] = "ignore"
+    """Whether an alpha channel is dropped, or the image laid on white (transformers since 5)."""
 
 
 class TextSpec(_Record):
@@ -73,9 +86,14 @@ class TextSpec(_Record):
     tokenizer_sha256: str
     cleaning: tuple[CleaningRule, ...]
     pad_id: Annotated[int, Field(ge=0)]
+    last_id: int | None = None
+    """An id at the last place of the context, behind the padding (open_clip's mode `clips`)."""
+    replaced_ids: dict[int, int] = {}
+    """Ids that are exchanged for others (CLIPA's separator for padding)."""
     dynamic_length: bool
-    """True where the tower gives the same embedding at any padded length (causal, pooled at the
-    end of the text): ids are then padded to the next bucket instead of the context length."""
+    """True where the tower gives the same embedding at any padded length (causal and pooled at the
+    end of the text, or with its padding masked): ids are then padded to the next bucket instead of
+    the context length."""
 
 
 class Similarity(_Record):

@@ -1,9 +1,29 @@
-"""What can be exported: open_clip's architectures and pretrained tags."""
+"""What can be exported by name: open_clip's architectures and pretrained tags.
+
+The data is `catalogue.json`, which `scripts/write_catalogue.py` takes from open_clip: asking it
+directly costs the import of torch, and counting parameters half a minute of building models.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tritonclip_export.families import family_of, licence_of
+
+FILE = Path(__file__).parent / "catalogue.json"
+
+
+@dataclass(frozen=True)
+class Tag:
+    """Pretrained weights of an architecture."""
+
+    name: str
+    licence: str | None
+    """As their authors state it, where that is known."""
 
 
 @dataclass(frozen=True)
@@ -11,36 +31,48 @@ class Entry:
     """One architecture; sizes in pixels, `context_length` in tokens."""
 
     architecture: str
+    family: str
+    note: str
     image_height: int
     image_width: int
     dim: int
     context_length: int
-    tags: tuple[str, ...]
+    similarity: Literal["softmax", "sigmoid"]
+    image_parameters: int
+    text_parameters: int
+    tags: tuple[Tag, ...]
+    """Those whose weights want the activation that the architecture has."""
+
+    @property
+    def parameters(self) -> int:
+        """Of both towers."""
+        return self.image_parameters + self.text_parameters
 
 
-def search(words: Sequence[str]) -> list[Entry]:
-    """Architectures whose name or tags hold every one of `words`, whatever their case."""
-    import open_clip
+def search(words: Sequence[str] = ()) -> list[Entry]:
+    """Architectures that hold every one of `words`, whatever their case.
 
-    entries = [_entry(name) for name in open_clip.list_models()]
+    A word is looked for in the architecture's name, its family, its tags and their licences.
+    """
+    data = json.loads(FILE.read_text(encoding="utf-8"))
+    entries = [_entry(values) for values in data["architectures"]]
     return [entry for entry in entries if all(_holds(entry, word.lower()) for word in words)]
 
 
+def open_clip_version() -> str:
+    """The release of open_clip that the data was taken from."""
+    version: str = json.loads(FILE.read_text(encoding="utf-8"))["open_clip"]
+    return version
+
+
+def _entry(values: dict[str, Any]) -> Entry:
+    name = values["architecture"]
+    family = family_of(name)
+    tags = tuple(Tag(tag, licence_of(name, tag)) for tag in values["tags"])
+    return Entry(**{**values, "tags": tags, "family": family.name, "note": family.note})
+
+
 def _holds(entry: Entry, word: str) -> bool:
-    return any(word in text.lower() for text in (entry.architecture, *entry.tags))
-
-
-def _entry(name: str) -> Entry:
-    import open_clip
-
-    config = open_clip.get_model_config(name)
-    size = config["vision_cfg"].get("image_size", 224)
-    height, width = size if isinstance(size, (list, tuple)) else (size, size)
-    return Entry(
-        architecture=name,
-        image_height=height,
-        image_width=width,
-        dim=config["embed_dim"],
-        context_length=config["text_cfg"].get("context_length", 77),
-        tags=tuple(open_clip.list_pretrained_tags_by_model(name)),
-    )
+    texts = [entry.architecture, entry.family, entry.note, entry.similarity]
+    texts += [text for tag in entry.tags for text in (tag.name, tag.licence or "")]
+    return any(word in text.lower() for text in texts)

@@ -7,54 +7,92 @@ from __future__ import annotations
 
 import logging
 import pickle
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from tritonclip_export import (
+    hub,
+    open_clip_checkpoint,
+    open_clip_files,
+    transformers_checkpoint,
+)
 from tritonclip_export.dual_encoder import DualEncoder
 from tritonclip_export.errors import CheckpointError
-from tritonclip_export.references import Reference, parse
+from tritonclip_export.references import (
+    OPEN_CLIP_CONFIG,
+    TRANSFORMERS_CONFIG,
+    Reference,
+    parse,
+)
 
 __all__ = ["DualEncoder", "Reference", "load", "parse"]
 
 
-def load(reference: Reference, *, random_seed: int | None = None) -> DualEncoder:
+def load(
+    reference: Reference,
+    *,
+    random_seed: int | None = None,
+    source: Path | None = None,
+    language: str | None = None,
+) -> DualEncoder:
     """Load a checkpoint in FP32 on the CPU.
 
     Args:
         reference: what `parse` returned.
         random_seed: initialise at random instead of loading weights. Only for a bare architecture.
+        source: a folder to take files from that live on a hub; None asks the hub.
+        language: the code that NLLB's tokenizer puts in front of texts, as in `deu_Latn`.
 
     Raises:
         CheckpointError: no weights were named, they cannot be had, they do not fit the
             architecture, they would run code, or their activation is not the architecture's.
     """
-    from tritonclip_export import open_clip_checkpoint
-
     with _plain_errors(reference):
-        return open_clip_checkpoint.load(reference, random_seed)
+        folder = _folder(reference, source)
+        if folder is None or (folder / OPEN_CLIP_CONFIG).is_file():
+            return open_clip_checkpoint.load(
+                reference, folder=folder, random_seed=random_seed, source=source, language=language
+            )
+        for option, value in (("random weights", random_seed), ("language", language)):
+            if value is not None:
+                raise CheckpointError(f"a checkpoint of transformers takes no {option}")
+        return transformers_checkpoint.load(reference, folder)
+
+
+def _folder(reference: Reference, source: Path | None) -> Path | None:
+    """Where the checkpoint lies, whole; None for an architecture of open_clip."""
+    if reference.kind == "architecture":
+        return None
+    if reference.kind == "folder":
+        return Path(reference.name)
+    config = hub.Wanted(
+        reference.name,
+        "configuration, then what it asks for",
+        (OPEN_CLIP_CONFIG, TRANSFORMERS_CONFIG),
+        patterns=("*.json", "*.safetensors", "*.model", "*.txt"),
+    )
+    path = hub.obtain([config], source, reference=reference.text)[config]
+    rest = (
+        [hub.weights(reference.name, *open_clip_files.WEIGHTS)]
+        if path.name == OPEN_CLIP_CONFIG
+        else transformers_checkpoint.wanted(reference.name)
+    )
+    hub.obtain(rest, source, reference=reference.text)
+    return path.parent
 
 
 @contextmanager
 def _plain_errors(reference: Reference) -> Iterator[None]:
-    """Turn what a library raises, or only warns of, into one typed error."""
+    """Turn what a library raises into one typed error."""
     root = logging.getLogger()
     level = root.level
     # open_clip announces every step, and random weights, on the root logger.
     root.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
-            # Exporting the wrong activation loses accuracy without any other sign.
-            warnings.filterwarnings("error", message="QuickGELU mismatch")
-            yield
+        yield
     except CheckpointError:
         raise
-    except UserWarning as error:
-        raise CheckpointError(
-            f"{reference.text}: these weights were trained with QuickGELU and the architecture has "
-            f"GELU, or the reverse. Export {reference.name}-quickgelu, or the name without that "
-            "ending, instead."
-        ) from error
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{reference.text}: the weights are a pickle that would run code on loading, so they "

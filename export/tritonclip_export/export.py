@@ -90,6 +90,7 @@ def up_to_date(
         and info.exporter_version == importlib.metadata.version("tritonclip")
         and info.source.weights_sha256 == checkpoint.source.weights_sha256
         and info.source.library_version == checkpoint.source.library_version
+        and info.source.language == checkpoint.source.language
         and (info.image, info.similarity) == (checkpoint.image, checkpoint.similarity)
         and all(
             (a.max_batch, a.built_with) == (max_batch, _versions())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
 OPSET = 20
 OUTPUT = "EMBEDDING"
 
-# A protobuf message ends at 2 GiB; weights beyond this go to a file beside the graph.
-EXTERNAL_DATA_FROM_BYTES = 1_900_000_000
+# Weights beyond this go to a file beside the graph. They are then written, checked and run without
+# a copy in memory; inside the graph they take five more copies while it is written, and a protobuf
+# message ends at 2 GiB.
+EXTERNAL_DATA_FROM_BYTES = 2**28
 EXTERNAL_DATA_SUFFIX = ".data"
 
 
@@ -36,7 +39,7 @@ class Input:
     """Further lengths that axis 1 must run at."""
 
 
-def trace(module: torch.nn.Module, input: Input, file: Path) -> None:
+def trace(module: torch.nn.Module, input: Input, file: Path, output: str = OUTPUT) -> None:
     """Trace `module` with `torch.onnx.export` and write it to `file`.
 
     Raises:
@@ -45,6 +48,8 @@ def trace(module: torch.nn.Module, input: Input, file: Path) -> None:
     import torch
 
     size = sum(t.numel() * t.element_size() for t in module.state_dict().values())
+    # Its optimiser warns of every node that it leaves as it is.
+    logging.getLogger("onnxscript").setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -52,7 +57,7 @@ def trace(module: torch.nn.Module, input: Input, file: Path) -> None:
                 module,
                 (torch.from_numpy(input.example),),
                 input_names=[input.name],
-                output_names=[OUTPUT],
+                output_names=[output],
                 dynamic_shapes=(dict.fromkeys(input.dynamic_axes, torch.export.Dim.DYNAMIC),),
                 opset_version=OPSET,
                 dynamo=True,
@@ -67,7 +72,9 @@ def trace(module: torch.nn.Module, input: Input, file: Path) -> None:
     model: Any = program.model
     for axis, name in input.dynamic_axes.items():
         model.graph.inputs[0].shape[axis] = name
-    model.graph.outputs[0].shape[0] = input.dynamic_axes[0]
+    for axis, name in input.dynamic_axes.items():
+        if axis < len(model.graph.outputs[0].shape) - 1:
+            model.graph.outputs[0].shape[axis] = name
     for node in model.graph:
         # Half of a small graph, and full of paths of this machine.
         node.metadata_props.pop("pkg.torch.onnx.stack_trace", None)
@@ -83,11 +90,27 @@ def external_data_of(file: Path) -> Path | None:
 class Encoder:
     """An ONNX encoder in ONNX Runtime, on the CPU unless told otherwise."""
 
-    def __init__(self, file: Path, providers: Sequence[str] = ("CPUExecutionProvider",)) -> None:
+    def __init__(
+        self,
+        file: Path,
+        *,
+        providers: Sequence[str] = ("CPUExecutionProvider",),
+        packed: bool = True,
+    ) -> None:
+        """Open `file`.
+
+        Args:
+            file: the graph; its external data lies beside it.
+            providers: what ONNX Runtime may run it on, the first first.
+            packed: whether ONNX Runtime may copy the weights into the layout that is fastest.
+                Without, external data stays in its file, mapped into memory.
+        """
         import onnxruntime as ort
 
         options = ort.SessionOptions()
         options.log_severity_level = 3
+        if not packed:
+            options.add_session_config_entry("session.disable_prepacking", "1")
         try:
             self._session = ort.InferenceSession(str(file), options, providers=list(providers))
         except Exception as error:
@@ -116,7 +139,7 @@ def check(file: Path, input: Input, *, dim: int, batches: Sequence[int]) -> None
         onnx.checker.check_model(str(file), full_check=True)
     except Exception as error:
         raise ExportError(f"{file.name}: onnx.checker: {error}") from error
-    encoder = Encoder(file)
+    encoder = Encoder(file, packed=False)
     found = (encoder.input.name, encoder.output.name, encoder.output.type)
     if found != (input.name, OUTPUT, "tensor(float)"):
         raise ExportError(

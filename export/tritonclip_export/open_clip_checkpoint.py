@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from tritonclip_export import open_clip_files, open_clip_tokenizer, quick_gelu
 from tritonclip_export.bundle import ImageSpec, Similarity, Source
 from tritonclip_export.dual_encoder import DualEncoder, three, weights_sha256
 from tritonclip_export.errors import CheckpointError
-from tritonclip_export.references import FOLDER_PREFIX, HUB_PREFIX, Reference
+from tritonclip_export.references import Reference
 
 if TYPE_CHECKING:
     import torch
     from PIL import Image
 
     from tritonclip_export.tokenizer import ServedTokenizer
-
-_PREFIXES = {"architecture": "", "folder": FOLDER_PREFIX, "hub": HUB_PREFIX}
 
 
 @dataclass(frozen=True)
@@ -76,16 +76,29 @@ class OpenClipEncoder(DualEncoder):
 
     def served_tokenizer(self) -> ServedTokenizer:
         """Converted from open_clip's tokenizer."""
-        from tritonclip_export import open_clip_tokenizer
-
         return open_clip_tokenizer.convert(self.tokenizer)
 
 
-def load(reference: Reference, random_seed: int | None) -> OpenClipEncoder:
+def load(
+    reference: Reference,
+    *,
+    folder: Path | None,
+    random_seed: int | None,
+    source: Path | None,
+    language: str | None,
+) -> OpenClipEncoder:
     """Load with `open_clip.create_model_and_transforms`.
 
+    Args:
+        reference: the reference.
+        folder: where the checkpoint lies, if it is not one of open_clip's architectures.
+        random_seed: initialise a bare architecture at random.
+        source: a folder to take the hub's files from; None asks the hub.
+        language: the code that NLLB's tokenizer puts in front of texts.
+
     Raises:
-        CheckpointError: no weights were named, or a seed as well as weights.
+        CheckpointError: no weights were named, or a seed as well as weights; files are missing;
+            the weights want the other activation; the tokenizer has no such language.
         Exception: whatever open_clip raises.
     """
     import open_clip
@@ -94,18 +107,23 @@ def load(reference: Reference, random_seed: int | None) -> OpenClipEncoder:
     from tritonclip_export import open_clip_towers, random_weights, samples
 
     _check_weights(reference, random_seed)
-    name = _PREFIXES[reference.kind] + reference.name
+    quick_gelu.check(reference)
+    files = open_clip_files.find(reference, folder, source)
     if random_seed is not None:
         torch.manual_seed(random_seed)
     with torch.no_grad():
         model, _, transform = open_clip.create_model_and_transforms(
-            name,
-            pretrained=reference.weights,
+            _name(reference, folder),
+            pretrained=files.weights,
             pretrained_text=False,
             require_pretrained=random_seed is None,
+            text_cfg={**files.config["text_cfg"], "hf_model_pretrained": False},
+            **open_clip_files.preprocessing(reference),
         )
         model.eval().requires_grad_(False)
-        tokenizer = open_clip.get_tokenizer(name)
+        tokenizer = _tokenizer(reference, folder, files)
+        if language is not None:
+            open_clip_tokenizer.set_language(tokenizer, language)
         if random_seed is not None:
             random_weights.enliven(
                 model,
@@ -121,6 +139,7 @@ def load(reference: Reference, random_seed: int | None) -> OpenClipEncoder:
                 architecture=reference.title,
                 weights=reference.weights or ("default" if random_seed is None else "random"),
                 random_seed=random_seed,
+                language=language,
                 weights_sha256=weights_sha256(model),
             ),
             model=model,
@@ -129,8 +148,44 @@ def load(reference: Reference, random_seed: int | None) -> OpenClipEncoder:
             dim=_embedding_dim(model, transform),
             image=_image_spec(model),
             similarity=_similarity(model),
-            dynamic_length=open_clip_towers.text_tower(model).dynamic_length,
+            dynamic_length=_dynamic_length(open_clip_towers.text_tower(model), tokenizer),
         )
+
+
+def _name(reference: Reference, folder: Path | None) -> str:
+    """open_clip's name for the model."""
+    return reference.name if folder is None else f"local-dir:{folder}"
+
+
+def _tokenizer(
+    reference: Reference, folder: Path | None, files: open_clip_files.Files
+) -> Callable[[Sequence[str]], torch.Tensor]:
+    """As `open_clip.get_tokenizer` makes it, from the folder where its files are."""
+    import open_clip
+    from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, HFTokenizer
+
+    if files.tokenizer is None:
+        return open_clip.get_tokenizer(_name(reference, folder))  # type: ignore[no-any-return]
+    text = files.config["text_cfg"]
+    return HFTokenizer(  # type: ignore[no-any-return]
+        str(files.tokenizer),
+        context_length=text.get("context_length") or DEFAULT_CONTEXT_LENGTH,
+        tokenizer_mode=text.get("tokenizer_mode"),
+        **text.get("tokenizer_kwargs", {}),
+    )
+
+
+def _dynamic_length(tower: Any, tokenizer: Any) -> bool:
+    """Whether the tower gives the same embedding at every length, with this tokenizer's padding."""
+    if getattr(tokenizer, "tokenizer_mode", ""):
+        return False  # the mode `clips` puts a token behind the padding
+    masked = getattr(tower, "pad_id", None)
+    return bool(tower.dynamic_length) and masked in (None, _pad_id(tokenizer))
+
+
+def _pad_id(tokenizer: Any) -> int:
+    inner = getattr(tokenizer, "tokenizer", None)
+    return 0 if inner is None else int(inner.pad_token_id)
 
 
 def _check_weights(reference: Reference, random_seed: int | None) -> None:

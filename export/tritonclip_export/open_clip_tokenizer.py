@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from tritonclip_export.bundle import CleaningRule
-from tritonclip_export.errors import ExportError
+from tritonclip_export.errors import CheckpointError, ExportError
+from tritonclip_export.references import nearest
 from tritonclip_export.tokenizer import ServedTokenizer, from_transformers
 
 # open_clip's cleaning functions (tokenizer.py: `_clean_lower`, ...) as sequences of named rules.
@@ -36,13 +38,50 @@ def convert(tokenizer: Any) -> ServedTokenizer:
     if isinstance(tokenizer, SimpleTokenizer):
         return ServedTokenizer(_from_clip_bpe(tokenizer), _cleaning(tokenizer), 0, context_length)
     if isinstance(tokenizer, HFTokenizer):
-        if tokenizer.tokenizer_mode or tokenizer.strip_sep_token:
-            raise ExportError("tokenizer_mode and strip_sep_token have no conversion yet")
-        return from_transformers(tokenizer.tokenizer, _cleaning(tokenizer), context_length)
+        served = from_transformers(tokenizer.tokenizer, _cleaning(tokenizer), context_length)
+        return _in_mode(tokenizer, served)
     if isinstance(tokenizer, SigLipTokenizer):
         cleaning = CLEANING["_clean_canonicalize"]
         return from_transformers(tokenizer.tokenizer, cleaning, context_length)
     raise ExportError(f"a tokenizer of type {type(tokenizer).__name__} has no conversion")
+
+
+def set_language(tokenizer: Any, language: str) -> None:
+    """Have NLLB's tokenizer put the code of `language` in front of every text.
+
+    open_clip's own `set_language` changes the special tokens only until the next call, which goes
+    back to the source language; so that is what is set here.
+
+    Raises:
+        CheckpointError: the tokenizer has no languages, or not this one.
+    """
+    inner: Any = getattr(tokenizer, "tokenizer", None)
+    if not hasattr(inner, "set_src_lang_special_tokens"):
+        raise CheckpointError("the checkpoint's tokenizer puts no language code in front of texts")
+    if inner.convert_tokens_to_ids(language) == inner.unk_token_id:
+        codes = [token for token in inner.all_special_tokens if "_" in token]
+        raise CheckpointError(
+            f"the tokenizer has no language {language!r}{nearest(language, codes)}"
+        )
+    inner.src_lang = language
+
+
+def _in_mode(tokenizer: Any, served: ServedTokenizer) -> ServedTokenizer:
+    """What open_clip's `HFTokenizer` does to the ids of the tokenizer that it wraps."""
+    from tokenizers import processors
+
+    inner = tokenizer.tokenizer
+    if tokenizer.tokenizer_mode == "clips":
+        start, end = ("[start]", inner.bos_token_id), ("[end]", inner.eos_token_id)
+        served.tokenizer.post_processor = processors.TemplateProcessing(
+            single="[start] $0 [end]", special_tokens=[start, end]
+        )
+        return replace(served, last_id=inner.cls_token_id)
+    if tokenizer.tokenizer_mode:
+        raise ExportError(f"tokenizer_mode {tokenizer.tokenizer_mode!r} has no conversion")
+    if tokenizer.strip_sep_token:
+        return replace(served, replaced_ids={inner.sep_token_id: 0})
+    return served
 
 
 def _cleaning(tokenizer: Any) -> tuple[CleaningRule, ...]:

@@ -30,8 +30,11 @@ def image_preprocess(image: ImageSpec, limits: Limits) -> dict[str, str]:
         "height": str(image.height),
         "width": str(image.width),
         "resize_mode": image.resize_mode,
+        "short_side": str(image.short_side or ""),
         "interpolation": image.interpolation,
         "fill": str(image.fill),
+        "rules": image.rules,
+        "transparency": image.transparency,
         "max_bytes": str(limits.max_image_bytes),
         "max_pixels": str(limits.max_image_pixels),
     }
@@ -42,7 +45,18 @@ def text_tokenize(text: TextSpec) -> dict[str, str]:
     return {
         "cleaning": json.dumps(text.cleaning),
         "pad_id": json.dumps(text.pad_id),
+        "last_id": json.dumps(text.last_id),
+        "replaced_ids": json.dumps(text.replaced_ids),
         "lengths": json.dumps(bucket_lengths(text)),
+    }
+
+
+def text_windows(name: str, text: TextSpec, max_batch: int) -> dict[str, str]:
+    """For `text_windows`: as for `text_tokenize`, and the encoder it calls."""
+    return {
+        **text_tokenize(text),
+        "encoder": f"{name}_text_encoder",
+        "max_batch": str(max_batch),
     }
 
 

@@ -167,7 +167,7 @@ def _assembled_models(repository: Path) -> list[str]:
 
 
 class _Models:
-    """Writes the seven models of one bundle."""
+    """Writes the eight models of one bundle."""
 
     def __init__(
         self,
@@ -196,6 +196,7 @@ class _Models:
         info = self.info
         self._model("image_preprocess", parameters.image_preprocess(info.image, self.limits))
         self._model("text_tokenize", parameters.text_tokenize(info.text))
+        self._text_windows()
         self._model("zero_shot", parameters.zero_shot(info.name, info.similarity, self.max_batch))
         precisions = {tower: encoder.precision for tower, encoder in self.encoders.items()}
         described = parameters.description(info, self.runtime, precisions, self.limits)
@@ -236,10 +237,20 @@ class _Models:
         (folder / "config.pbtxt").write_text(render_config(config, comments), encoding="utf-8")
         for source in sorted((skeleton / "1").glob("*.py")):
             shutil.copyfile(source, version / source.name)
-        if model == "text_tokenize":
+        if model in ("text_tokenize", "text_windows"):
             tokenizer = self.info.text.tokenizer
             _link(self.bundle.file(tokenizer), version / tokenizer)
         return version
+
+    def _text_windows(self) -> None:
+        def with_windows(config: Any) -> None:
+            config.output[0].dims[:] = [-1, self.info.dim]
+
+        info = self.info
+        values = parameters.text_windows(info.name, info.text, self.max_batch)
+        version = self._model("text_windows", values, with_windows)
+        tokens = sources.sources() / "text_tokenize" / "1" / "tokens.py"
+        shutil.copyfile(tokens, version / tokens.name)
 
     def _encoder(self, encoder: Encoder) -> dict[str, str]:
         """Write an encoder; returns engines that are still to be built, with the command."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -37,6 +38,17 @@ def text_transform(text: TextSpec, folder: Path) -> Any:
     values = parameters.text_tokenize(text)
     module = _load("text_tokenize/1/tokens.py")
     return module.TextTransform.from_parameters(_as_parsed(values), folder / text.tokenizer)
+
+
+def text_windows(text: TextSpec, folder: Path) -> Callable[[str], list[list[int]]]:
+    """What the server does with a long text: TOKEN_IDS of its windows, unpadded."""
+    transform = text_transform(text, folder)
+    tokenizer = transform.tokenizer
+    max_length = tokenizer.truncation["max_length"]
+    tokenizer.no_truncation()
+    clean = _load("text_tokenize/1/tokens.py").clean
+    split = _load("text_windows/1/windows.py").windows
+    return lambda text: split(clean(text, transform.cleaning), tokenizer, max_length)
 
 
 def _as_parsed(values: dict[str, str]) -> dict[str, dict[str, str]]:

@@ -6,10 +6,11 @@ transformers there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tritonclip_export import siglip_tokenizer
 from tritonclip_export.bundle import CleaningRule, TextSpec, sha256_of
 from tritonclip_export.errors import ExportError
 
@@ -27,11 +28,13 @@ class ServedTokenizer:
     pad_id: int
     context_length: int
     """In tokens, special ones included; longer texts are cut so that the end token survives."""
+    last_id: int | None = None
+    replaced_ids: dict[int, int] = field(default_factory=dict)
 
     def write(self, folder: Path, *, dynamic_length: bool) -> TextSpec:
         """Write `tokenizer.json` into `folder` and describe it."""
         self.tokenizer.no_padding()
-        self.tokenizer.enable_truncation(self.context_length)
+        self.tokenizer.enable_truncation(self.context_length - (self.last_id is not None))
         file = folder / FILENAME
         self.tokenizer.save(str(file))
         return TextSpec(
@@ -40,6 +43,8 @@ class ServedTokenizer:
             tokenizer_sha256=sha256_of(file),
             cleaning=self.cleaning,
             pad_id=self.pad_id,
+            last_id=self.last_id,
+            replaced_ids=self.replaced_ids,
             dynamic_length=dynamic_length,
         )
 
@@ -50,20 +55,25 @@ def from_transformers(
     """The Rust tokenizer inside a transformers one.
 
     Raises:
-        ExportError: it has none, or pads or cuts on the left.
+        ExportError: it has none and no conversion, or pads or cuts on the left.
     """
     from tokenizers import Tokenizer
 
-    if not tokenizer.is_fast:
-        raise ExportError(f"{type(tokenizer).__name__} has no fast (Rust) version to convert")
     for what, side in (
         ("padding", tokenizer.padding_side),
         ("truncation", tokenizer.truncation_side),
     ):
         if side != "right":
             raise ExportError(f"{what} on the {side} has no conversion")
+    if tokenizer.is_fast:
+        tokenizer("")  # settles its special tokens: NLLB goes back to its source language
+        converted = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    elif type(tokenizer).__name__ == "SiglipTokenizer":
+        converted, cleaning = siglip_tokenizer.convert(tokenizer), (*cleaning, "siglip")
+    else:
+        raise ExportError(f"{type(tokenizer).__name__} has no Rust version and no conversion")
     return ServedTokenizer(
-        tokenizer=Tokenizer.from_str(tokenizer.backend_tokenizer.to_str()),
+        tokenizer=converted,
         cleaning=cleaning,
         pad_id=int(tokenizer.pad_token_id),
         context_length=context_length,

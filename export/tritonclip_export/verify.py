@@ -86,6 +86,7 @@ def verify(
     inputs: Inputs,
     *,
     checkpoint: str | None = None,
+    hub_folder: Path | None = None,
     server: str | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Verified:
@@ -95,6 +96,7 @@ def verify(
         bundle: the bundle.
         inputs: what to measure on.
         checkpoint: a reference, if the one that was exported has moved.
+        hub_folder: where to take the hub's files from; None asks the hub.
         server: the address of a server that serves the bundle, to measure it as well.
         progress: told of each step as it begins.
 
@@ -115,7 +117,9 @@ def verify(
             f"the bundle was exported from {source.reference!r}, which is not to be found from "
             f"here: {error} Name it with --checkpoint."
         ) from error
-    loaded = checkpoints.load(reference, random_seed=source.random_seed)
+    loaded = checkpoints.load(
+        reference, random_seed=source.random_seed, source=hub_folder, language=source.language
+    )
     if loaded.source.weights_sha256 != source.weights_sha256:
         raise CheckpointError(
             f"{checkpoint or source.reference} holds other weights than the bundle was exported "

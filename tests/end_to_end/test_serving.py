@@ -20,7 +20,7 @@ from tritonclip_export.ports import Ports
 from tritonclip_export.samples import sample_images, sample_texts
 from tritonclip_export.server import Server
 
-NAMES = ("demo", "siglip", "resnet")
+NAMES = ("demo", "siglip", "resnet", "chinese_clip")
 IMAGES = [path.read_bytes() for path in sample_images()]
 TEXTS = sample_texts()
 
@@ -44,6 +44,20 @@ def test_served_embeddings_are_the_checkpoints_own(
     for figure in verify.compare_pairs("served", reference, served):
         assert figure.passed, figure
     assert np.abs(served.images - reference.images).max() < 2e-6
+
+
+def test_texts_of_the_family_are_in_its_language(
+    server: Server, dual_encoder: Callable[[str], object]
+) -> None:
+    texts = ["一只猫坐在垫子上", "北京的秋天", "猫", "", "字" * 200]
+
+    with Client(server.grpc_url, model="chinese_clip") as client:
+        served = client.embed_texts(texts)
+        alone = [client.embed_texts(text) for text in texts]
+
+    reference = dual_encoder("chinese_clip").embed_texts(texts)
+    np.testing.assert_allclose(served, reference, atol=2e-6)
+    np.testing.assert_allclose(alone, reference, atol=2e-6)
 
 
 def test_every_way_to_hand_over_an_image_gives_the_same_embedding(url: str, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """References and loading: what is refused, and what the refusal says."""
 
+import json
 import pickle
 import shutil
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tritonclip_export import quick_gelu
 from tritonclip_export.checkpoint import load, parse
 from tritonclip_export.errors import CheckpointError
 
@@ -106,18 +108,49 @@ def test_a_local_weights_file_goes_with_its_architecture(tmp_path: Path) -> None
     assert torch.equal(loaded.model.visual.conv1.weight, model.visual.conv1.weight)
 
 
-def test_the_wrong_activation_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """OpenAI's weights need QuickGELU, which `ViT-B-32` lacks; open_clip only warns."""
+@pytest.mark.parametrize(
+    ("reference", "right"),
+    [
+        ("ViT-B-32:openai", "ViT-B-32-quickgelu"),
+        ("ViT-H-14-378:dfn5b", "ViT-H-14-378-quickgelu"),
+        ("ViT-B-16:metaclip_fullcc", "ViT-B-16-quickgelu"),
+    ],
+)
+def test_a_tag_that_wants_the_other_activation_is_refused(reference: str, right: str) -> None:
+    with pytest.raises(CheckpointError, match=f"Export {right} instead"):
+        load(parse(reference))
+
+
+def test_a_published_file_is_known_by_its_name(tmp_path: Path) -> None:
+    """OpenAI's weights need QuickGELU, which `ViT-B-32` lacks; open_clip loads them silently."""
+    (tmp_path / "ViT-B-32.pt").touch()
+    with pytest.raises(CheckpointError, match=r"ViT-B-32\.pt is ViT-B-32:openai.*-quickgelu"):
+        load(parse(f"ViT-B-32:{tmp_path / 'ViT-B-32.pt'}"))
+
+
+@pytest.mark.parametrize(
+    ("file", "config"),
+    [
+        ("open_clip_config.json", {"model_cfg": {"quick_gelu": True}}),
+        ("config.json", {"vision_config": {"hidden_act": "quick_gelu"}}),
+    ],
+)
+def test_a_configuration_beside_the_weights_tells_their_activation(
+    file: str, config: dict[str, object], tmp_path: Path
+) -> None:
+    (tmp_path / "epoch_9.safetensors").touch()
+    (tmp_path / file).write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="ViT-B-16-quickgelu"):
+        load(parse(f"ViT-B-16:{tmp_path / 'epoch_9.safetensors'}"))
+
+
+def test_every_tag_can_be_exported_with_one_architecture_at_least() -> None:
     import open_clip
-    from safetensors.torch import save_file
 
-    file = tmp_path / "weights.safetensors"
-    save_file(open_clip.create_model("ViT-B-32").state_dict(), file)
-    # The hub cannot be reached from a test; everything after the download is real.
-    monkeypatch.setattr("open_clip.factory.download_pretrained", lambda *_, **__: str(file))
-
-    with pytest.raises(CheckpointError, match="ViT-B-32-quickgelu"):
-        load(parse("ViT-B-32:openai"))
+    exported = {tag for name in open_clip.list_models() for tag in quick_gelu.tags(name)}
+    assert exported == {tag for _, tag in open_clip.list_pretrained()}
+    assert "openai" not in quick_gelu.tags("ViT-B-32")
+    assert "laion2b_s12b_b32k" in quick_gelu.tags("roberta-ViT-B-32")
 
 
 def test_random_weights_are_the_same_for_the_same_seed() -> None:

@@ -23,6 +23,7 @@ MODELS = (
     "text",
     "text_encoder",
     "text_tokenize",
+    "text_windows",
     "zero_shot",
 )
 

@@ -1,18 +1,21 @@
-"""The server's preprocessing gives open_clip's own pixels, bit for bit."""
+"""The server's preprocessing gives the library's own pixels, bit for bit."""
 
 import io
 from itertools import product
 
 import numpy as np
 import pytest
+import transformers
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image, ImageDraw
 from torchvision.transforms import Compose
 
 from tritonclip_export.bundle import ImageSpec
+from tritonclip_export.errors import CheckpointError
 from tritonclip_export.parameters import Limits
 from tritonclip_export.samples import sample_images
 from tritonclip_export.sources import image_transform
+from tritonclip_export.transformers_images import image_spec
 
 
 def photo(width: int = 451, height: int = 300) -> Image.Image:
@@ -158,6 +161,68 @@ def spec(config: dict[str, object]) -> ImageSpec:
         resize_mode=config["resize_mode"],
         fill=config.get("fill_color", 0),
     )
+
+
+def square(size: int) -> dict[str, int]:
+    return {"height": size, "width": size}
+
+
+# As published: CLIP's own, a fine-tune with a margin, Chinese-CLIP and SigLIP, SigLIP 2, and what
+# a configuration may say as well.
+PROCESSORS = {
+    "CLIP": ("CLIP", {"size": {"shortest_edge": 64}, "crop_size": square(64)}),
+    "margin": ("CLIP", {"size": {"shortest_edge": 73}, "crop_size": square(64), "resample": 2}),
+    "crop beyond the image": (
+        "CLIP",
+        {"size": {"shortest_edge": 51}, "crop_size": {"height": 64, "width": 48}},
+    ),
+    "lanczos": ("CLIP", {"size": {"shortest_edge": 65}, "crop_size": square(65), "resample": 1}),
+    "Chinese-CLIP": ("ChineseCLIP", {"size": square(64), "do_center_crop": False}),
+    "SigLIP": ("Siglip", {"size": square(64)}),
+    "SigLIP 2": ("Siglip", {"size": {"height": 40, "width": 72}, "resample": 2}),
+}
+
+
+@pytest.mark.parametrize(("file", "name"), list(product(FILES, PROCESSORS)))
+def test_pixels_equal_those_of_transformers(file: str, name: str) -> None:
+    encoded = FILES[file]()
+    kind, config = PROCESSORS[name]
+    processor = getattr(transformers, f"{kind}ImageProcessorPil")(**config)
+    transform = image_transform(image_spec(processor))
+    try:
+        (expected,) = processor(
+            Image.open(io.BytesIO(encoded)), do_rescale=False, do_normalize=False
+        )["pixel_values"]
+    except ValueError:  # a mode that does not convert to RGB
+        with pytest.raises(ValueError, match="cannot be resized"):
+            transform.pixels(encoded)
+        return
+
+    np.testing.assert_array_equal(transform.pixels(encoded), expected)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"do_center_crop": False}, "no conversion"),
+        ({"size": square(70)}, "no conversion"),
+        ({"do_resize": False}, "does not resize"),
+        ({"resample": 0}, "filter 0"),
+    ],
+)
+def test_a_processor_that_cannot_be_exact_is_refused(
+    changes: dict[str, object], reason: str
+) -> None:
+    processor = transformers.CLIPImageProcessorPil(**changes)
+    with pytest.raises(CheckpointError, match=reason):
+        image_spec(processor)
+
+
+def test_another_rescaling_is_folded_into_mean_and_deviation() -> None:
+    processor = transformers.SiglipImageProcessorPil(
+        rescale_factor=1 / 127.5, image_mean=[1.0] * 3, image_std=[1.0] * 3
+    )
+    assert image_spec(processor).mean == image_spec(processor).std == (0.5, 0.5, 0.5)
 
 
 @pytest.mark.parametrize(("file", "transform"), list(product(FILES, TRANSFORMS)))

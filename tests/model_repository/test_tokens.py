@@ -1,4 +1,4 @@
-"""The server's tokenizing gives open_clip's own ids."""
+"""The server's tokenizing gives the checkpoint's own ids."""
 
 import random
 import sys
@@ -8,12 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from open_clip.tokenizer import SimpleTokenizer
+from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
+from transformers import AutoTokenizer
 
-from tritonclip_export.open_clip_tokenizer import convert
+from tritonclip_export.errors import CheckpointError
+from tritonclip_export.open_clip_tokenizer import convert, set_language
 from tritonclip_export.samples import sample_texts
 from tritonclip_export.sources import text_transform
-from tritonclip_export.tokenizer import bucket_lengths
+from tritonclip_export.tokenizer import bucket_lengths, from_transformers
+from vocabularies import CORPUS as SCRIPTS
+from vocabularies import write_vocabulary
 
 CORPUS = [
     *sample_texts(),
@@ -105,6 +109,102 @@ def test_ids_of_a_checkpoint_equal_its_own_tokenizers(
     np.testing.assert_array_equal(
         padded(transform, CORPUS, spec.context_length), checkpoint.token_ids(CORPUS)
     )
+
+
+# Kind of vocabulary -> how open_clip's architectures of that kind use it.
+HUGGING_FACE = {
+    "mt5": {"clean": "canonicalize"},  # SigLIP, its i18n models, and worldwide L/14
+    "gemma": {"clean": "canonicalize"},  # SigLIP 2
+    "bert": {"strip_sep_token": True},  # CLIPA
+    "xlm_roberta": {},  # XLM-R, MetaCLIP 2 worldwide (XLM-V)
+    "roberta": {},
+    "nllb": {},
+    "siglip2": {"clean": "lower"},
+}
+TYPED_BY_HAND = [
+    "[SEP] [PAD] b [CLS] c [SEP]",
+    "<s> </s> <pad> <unk> <mask>",
+    "cat </s>",
+    "<eos> <bos> <start_of_turn>",
+    "eng_Latn deu_Latn",
+]
+
+
+@pytest.fixture(scope="module")
+def vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a small tokenizer of a kind, trained once."""
+    home = tmp_path_factory.mktemp("vocabularies")
+
+    def folder(kind: str) -> Path:
+        if not (home / kind).exists():
+            write_vocabulary(kind, home / kind)
+        return home / kind
+
+    return folder
+
+
+def assert_equal_ids(tokenizer: HFTokenizer, folder: Path, texts: list[str]) -> None:
+    spec = convert(tokenizer).write(folder, dynamic_length=False)
+    transform = text_transform(spec, folder)
+    ours = transform.pad(transform.encode(texts))
+    for text, row, expected in zip(texts, ours, tokenizer(texts).numpy(), strict=True):
+        assert row.tolist() == expected.tolist(), text
+
+
+@pytest.mark.parametrize("kind", HUGGING_FACE)
+@pytest.mark.parametrize("context_length", [12, 64])
+def test_ids_of_a_hugging_face_tokenizer_equal_open_clips(
+    kind: str, context_length: int, vocabulary: Callable[[str], Path], tmp_path: Path
+) -> None:
+    tokenizer = HFTokenizer(
+        str(vocabulary(kind)), context_length=context_length, **HUGGING_FACE[kind]
+    )
+    assert_equal_ids(tokenizer, tmp_path, [*CORPUS, *SCRIPTS, *TYPED_BY_HAND])
+
+
+@pytest.mark.parametrize("language", ["deu_Latn", "zho_Hans"])
+def test_a_language_code_stands_in_front(
+    language: str, vocabulary: Callable[[str], Path], tmp_path: Path
+) -> None:
+    tokenizer = HFTokenizer(str(vocabulary("nllb")), context_length=16)
+    set_language(tokenizer, language)
+    code = tokenizer.tokenizer.convert_tokens_to_ids(language)
+    assert tokenizer(["a cat"])[0, 0] == code != tokenizer.tokenizer.unk_token_id
+    assert_equal_ids(tokenizer, tmp_path, SCRIPTS)
+
+
+def test_a_language_that_the_tokenizer_lacks_is_refused(
+    vocabulary: Callable[[str], Path],
+) -> None:
+    nllb, bert = (
+        HFTokenizer(str(vocabulary(kind)), context_length=16) for kind in ("nllb", "bert")
+    )
+    with pytest.raises(CheckpointError, match="did you mean deu_Latn"):
+        set_language(nllb, "de_Latn")
+    with pytest.raises(CheckpointError, match="no language code"):
+        set_language(bert, "deu_Latn")
+
+
+def test_a_token_behind_the_padding_is_kept_there(
+    vocabulary: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """open_clip's mode `clips`: start, text, end, padding, and the class token at the very end."""
+    tokenizer = HFTokenizer(str(vocabulary("bert")), context_length=16, tokenizer_mode="clips")
+    tokenizer.tokenizer.add_special_tokens({"bos_token": "[CLS]", "eos_token": "[SEP]"})
+    assert_equal_ids(tokenizer, tmp_path, [*SCRIPTS, *TYPED_BY_HAND])
+
+
+def test_siglips_tokenizer_of_transformers_keeps_special_tokens_that_are_typed(
+    vocabulary: Callable[[str], Path], tmp_path: Path
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(vocabulary("siglip"))
+    spec = from_transformers(tokenizer, (), 16).write(tmp_path, dynamic_length=False)
+    transform = text_transform(spec, tmp_path)
+    texts = ["a</s>b", "</s>", "x </s>", "</s></s>", " </s> Cat </s>", "a <unk>_</s>b.", "\u2581a"]
+
+    for text in [*texts, *SCRIPTS]:
+        expected = tokenizer(text, truncation=True, max_length=16)["input_ids"]
+        assert transform.encode([text])[0] == expected, text
 
 
 def test_texts_are_padded_to_the_shortest_bucket_that_holds_them(

@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +21,7 @@ from tritonclip_export.cli.output import Json
 from tritonclip_export.samples import images_in
 
 if TYPE_CHECKING:
-    from tritonclip.types import Classification
+    from tritonclip.types import Classification, FloatArray
 
 Url = Annotated[
     str,
@@ -31,12 +33,23 @@ Model = Annotated[
 LOCAL = "127.0.0.1:8001"
 
 
+class Long(str, Enum):
+    """What becomes of a text beyond the context length."""
+
+    cut = "cut"
+    mean = "mean"
+
+
 def embed(
     inputs: Annotated[
         list[str],
         typer.Argument(help="Image files and folders; with --text, texts. - reads lines of stdin."),
     ],
     text: Annotated[bool, typer.Option("--text", "-t", help="The inputs are texts.")] = False,
+    long: Annotated[
+        Long,
+        typer.Option(help="Texts beyond the model's context: cut off, or the mean of their parts."),
+    ] = Long.cut,
     to: Annotated[
         Path | None,
         typer.Option(
@@ -68,7 +81,9 @@ def embed(
     began = time.monotonic()
     with Client(url, model=model) as client, _counting(quiet=to is None or json) as show:
         dim = client.info().dim
-        stream = client.stream_texts if text else client.stream_images
+        stream: Callable[..., Iterator[FloatArray]] = client.stream_images
+        if text:
+            stream = partial(client.stream_texts, long=long.value)
         with open_writer(to, dim=dim) as writer:
             for vector in stream(remembered(), on_error=failed.append):
                 writer.write(waiting.popleft(), vector)

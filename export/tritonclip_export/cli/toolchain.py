@@ -13,44 +13,79 @@ from tritonclip_export.errors import ParityError
 
 if TYPE_CHECKING:
     from tritonclip_export.bundle import Parity
+    from tritonclip_export.catalogue import Entry
+
+
+Source = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        exists=True,
+        file_okay=False,
+        help="Take files that live on the Hugging Face hub from this folder: ORG/NAME/FILE.",
+    ),
+]
 
 
 def models(
     words: Annotated[
-        list[str] | None, typer.Argument(help="Show only names or tags with all these words.")
+        list[str] | None,
+        typer.Argument(help="Show only what has all these words in its name, family or tags."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """List the architectures and pretrained tags that can be exported."""
+    """List the architectures and pretrained tags that can be exported by name."""
+    from dataclasses import asdict
+
     from tritonclip_export import catalogue
 
     found = catalogue.search(words or [])
     if json:
-        output.print_json([vars(entry) for entry in found])
+        output.print_json([asdict(entry) for entry in found])
         return
     from rich.table import Table
 
-    table = Table(box=None, header_style="bold")
+    table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("architecture", no_wrap=True)
-    for column in ("image", "dim", "text"):
-        table.add_column(column, justify="right")
-    table.add_column("pretrained tags")
-    for entry in found:
-        size = "x".join(map(str, dict.fromkeys((entry.image_height, entry.image_width))))
+    for column in ("pixels", "dim", "tokens", "parameters"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("pretrained tags", overflow="fold", min_width=16)
+    family = None
+    for entry in sorted(found, key=lambda entry: entry.family):
+        if entry.family != family:
+            family = entry.family
+            table.add_row(f"[bold]{family}[/]")
         table.add_row(
-            entry.architecture,
-            size,
+            f"  {entry.architecture}",
+            "x".join(map(str, dict.fromkeys((entry.image_height, entry.image_width)))),
             str(entry.dim),
             str(entry.context_length),
-            " ".join(entry.tags),
+            f"{entry.image_parameters / 1e6:.0f}+{entry.text_parameters / 1e6:.0f}M",
+            _tags(entry),
         )
     output.print_table(table)
-    output.console().print(f"[dim]{len(found)} architectures; export one with ARCHITECTURE:TAG[/]")
+    output.console().print(
+        f"[dim]{len(found)} architectures of open_clip {catalogue.open_clip_version()}, to export "
+        "as ARCHITECTURE:TAG; parameters of the image and the text tower. Checkpoints of "
+        "transformers are exported from hf-hub:ORG/NAME or their folder.[/]"
+    )
+
+
+def _tags(entry: Entry) -> str:
+    """The tags by licence: `MIT: openai laion2b_e16`."""
+    by_licence: dict[str, list[str]] = {}
+    for tag in entry.tags:
+        by_licence.setdefault(tag.licence or "licence unknown", []).append(tag.name)
+    return "\n".join(f"{licence}: {' '.join(names)}" for licence, names in by_licence.items())
 
 
 def export(
     checkpoint: Annotated[
-        str, typer.Argument(help="ARCH:TAG, ARCH:WEIGHTS_FILE, hf-hub:ORG/NAME or a folder.")
+        str,
+        typer.Argument(
+            help="ARCH:TAG, ARCH:WEIGHTS_FILE, hf-hub:ORG/NAME or a folder "
+            "(of open_clip or transformers)."
+        ),
     ],
     to: Annotated[
         Path | None, typer.Option("--output", "-o", help="The bundle's folder. [bundles/NAME]")
@@ -62,6 +97,10 @@ def export(
     random_weights: Annotated[
         int | None,
         typer.Option(metavar="SEED", help="Random weights, for a bare ARCH: to try or benchmark."),
+    ] = None,
+    source: Source = None,
+    language: Annotated[
+        str | None, typer.Option(help="The language of all texts, for NLLB: eng_Latn, deu_Latn ...")
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Export again though nothing changed.")
@@ -78,7 +117,9 @@ def export(
         reference = checkpoints.parse(checkpoint)
         name = name or reference.default_name
         target = to or Path("bundles") / name
-        loaded = checkpoints.load(reference, random_seed=random_weights)
+        loaded = checkpoints.load(
+            reference, random_seed=random_weights, source=source, language=language
+        )
         bundle = None if force else up_to_date(loaded, target, name=name, max_batch=max_batch)
         fresh = bundle is None
         if bundle is None:
@@ -102,6 +143,7 @@ def verify(
     checkpoint: Annotated[
         str | None, typer.Option(help="The checkpoint, if it is no longer where it was exported.")
     ] = None,
+    source: Source = None,
     images: Annotated[
         Path | None,
         typer.Option(
@@ -130,7 +172,9 @@ def verify(
         samples.texts_in(texts) if texts else samples.sample_texts(),
     )
     with output.Steps() as step:
-        verified = hops.verify(loaded, inputs, checkpoint=checkpoint, server=server, progress=step)
+        verified = hops.verify(
+            loaded, inputs, checkpoint=checkpoint, hub_folder=source, server=server, progress=step
+        )
     if report:
         from tritonclip_export.report import write as write_report
 

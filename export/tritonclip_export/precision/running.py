@@ -24,7 +24,8 @@ def open_encoder(file: Path, precision: Precision) -> Iterator[Encode]:
     import onnxruntime as ort
 
     if precision not in FLOATING:
-        yield Encoder(file)
+        # What is opened to be compared runs a few batches: a copy of the weights would not pay.
+        yield Encoder(file, packed=False)
     elif "CUDAExecutionProvider" in ort.get_available_providers():
         yield Encoder(file, providers=("CUDAExecutionProvider", "CPUExecutionProvider"))
     else:

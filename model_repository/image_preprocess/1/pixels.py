@@ -1,9 +1,13 @@
 """Encoded image -> PIXELS, bit for bit as the checkpoint's own transform gives them.
 
-The reference is open_clip's evaluation transform: torchvision's `Resize`, `CenterCrop`, timm's
-`ResizeKeepRatio` and `CenterCropOrPad`, all on Pillow images, *then* the conversion to RGB. The
-order matters (a palette image is resized before its colours are looked up), and so does every
-rounding below. EXIF orientation is not applied, because the reference does not apply it.
+There are two references, and a checkpoint follows the rules of one:
+
+- `open_clip`: its evaluation transform, made of torchvision's `Resize`, `CenterCrop`, timm's
+  `ResizeKeepRatio` and `CenterCropOrPad`, all on Pillow images, *then* the conversion to RGB;
+- `transformers`: its image processors on Pillow, which convert to RGB first.
+
+The order matters (a palette image is resized before its colours are looked up, or after), and so
+does every rounding below. EXIF orientation is not applied, because neither reference applies it.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 INTERPOLATION = {
     "bicubic": Image.Resampling.BICUBIC,
     "bilinear": Image.Resampling.BILINEAR,
+    "lanczos": Image.Resampling.LANCZOS,
 }
 
 # What a request may hold, as far as this Pillow can. It knows more formats; some (EPS) start other
@@ -40,8 +45,11 @@ class ImageTransform:
     height: int
     width: int
     resize_mode: str
+    short_side: int
     interpolation: Image.Resampling
     fill: int
+    rules: str
+    transparency: str
     max_bytes: int
     max_pixels: int
 
@@ -54,15 +62,18 @@ class ImageTransform:
 
         height, width, resize_mode = int(value("height")), int(value("width")), value("resize_mode")
         interpolation = INTERPOLATION[value("interpolation")]
-        if resize_mode == "shortest" and height != width:
+        if value("rules") == "open_clip" and resize_mode == "shortest" and height != width:
             # open_clip builds this one `ResizeKeepRatio` without passing the interpolation on.
             interpolation = Image.Resampling.BICUBIC
         return cls(
             height=height,
             width=width,
             resize_mode=resize_mode,
+            short_side=int(value("short_side") or height),
             interpolation=interpolation,
             fill=int(value("fill")) if resize_mode == "longest" else 0,
+            rules=value("rules"),
+            transparency=value("transparency"),
             max_bytes=int(value("max_bytes")),
             max_pixels=int(value("max_pixels")),
         )
@@ -76,7 +87,10 @@ class ImageTransform:
         """
         image = self._decode(encoded)
         try:
-            rgb = self._resize(image).convert("RGB")
+            if self.rules == "transformers":
+                rgb = self._resize(self._to_rgb(image))
+            else:
+                rgb = self._resize(image).convert("RGB")
         except BadImageError:
             raise
         except Exception as error:
@@ -110,8 +124,16 @@ class ImageTransform:
                 f"{what} of {size[0]} x {size[1]} is over the limit of {self.max_pixels} pixels"
             )
 
+    def _to_rgb(self, image: Image.Image) -> Image.Image:
+        transparent = "A" in image.getbands() or image.info.get("transparency") is not None
+        if self.transparency == "white" and transparent:
+            image = image.convert("RGBA")
+            white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+            image = Image.alpha_composite(white, image)
+        return image.convert("RGB")
+
     def _resize(self, image: Image.Image) -> Image.Image:
-        """Resize and crop or pad to exactly [height, width], in the image's own mode."""
+        """Resize and crop or pad to exactly [height, width], in the mode that `image` has."""
         if self.resize_mode == "squash":
             return image.resize((self.width, self.height), self.interpolation)
         size = self._size_before_crop(image.width, image.height)
@@ -123,17 +145,23 @@ class ImageTransform:
 
     def _size_before_crop(self, width: int, height: int) -> tuple[int, int]:
         """Width and height after resizing with the aspect ratio kept."""
-        if self.resize_mode == "shortest" and self.height == self.width:
-            # torchvision's `Resize(int)`: the long side is truncated, not rounded.
+        by_short_side = self.rules == "transformers" or self.height == self.width
+        if self.resize_mode == "shortest" and by_short_side:
+            # As in torchvision's `Resize(int)`, the long side is truncated, not rounded.
             short, long = sorted((width, height))
-            new_long = int(self.height * long / short)
-            return (self.height, new_long) if width <= height else (new_long, self.height)
+            new_long = int(self.short_side * long / short)
+            return (self.short_side, new_long) if width <= height else (new_long, self.short_side)
         side = max if self.resize_mode == "longest" else min
         ratio = side(height / self.height, width / self.width)
         return round(width / ratio), round(height / ratio)
 
     def _crop_or_pad(self, image: Image.Image) -> Image.Image:
-        """Crop as torchvision's `CenterCrop` and timm's `CenterCropOrPad` do; they round alike."""
+        if self.rules == "transformers":
+            # Odd margins are one larger at the end; what lies outside the image is black.
+            left = (image.width - self.width) // 2
+            top = (image.height - self.height) // 2
+            return image.crop((left, top, left + self.width, top + self.height))
+        # As torchvision's `CenterCrop` and timm's `CenterCropOrPad` do; they round alike.
         pad_width = max(self.width - image.width, 0)
         pad_height = max(self.height - image.height, 0)
         if pad_width or pad_height:

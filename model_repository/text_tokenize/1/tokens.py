@@ -1,14 +1,15 @@
 """Text -> TOKEN_IDS, the same ids as the checkpoint's own tokenizer.
 
 Named cleaning rules run first, `tokenizer.json` after them. The rules and their order are data of
-the bundle; what each does is open_clip's `basic_clean` and `canonicalize_text`, the latter after
-big_vision's `prompt_engineering.py`.
+the bundle; what most of them do is open_clip's `basic_clean` and `canonicalize_text`, the latter
+after big_vision's `prompt_engineering.py`.
 """
 
 from __future__ import annotations
 
 import html
 import json
+import re
 import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,21 @@ import numpy as np
 from tokenizers import Tokenizer
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
+_SIGLIP_SPECIAL = re.compile("(</s>|<unk>)")
+
+
+def _siglip(text: str) -> str:
+    """What transformers' `SiglipTokenizer` does in Python, before and around SentencePiece.
+
+    Its special tokens keep their meaning when typed; what is between them loses capitals,
+    punctuation and doubled white space. An end token that ends the text is not doubled.
+    """
+    pieces = _SIGLIP_SPECIAL.split(text.replace("\u2581", " "))
+    pieces[::2] = [" ".join(p.lower().translate(_PUNCTUATION).split()) for p in pieces[::2]]
+    if pieces[-2:] == ["</s>", ""]:
+        del pieces[-2:]
+    return "".join(pieces)
+
 
 RULES: dict[str, Callable[[str], str]] = {
     "fix_encoding": ftfy.fix_text,
@@ -29,6 +45,7 @@ RULES: dict[str, Callable[[str], str]] = {
     "remove_punctuation": lambda text: text.replace("_", " ").translate(_PUNCTUATION),
     "lowercase": str.lower,
     "collapse_whitespace": lambda text: " ".join(text.split()),
+    "siglip": _siglip,
 }
 
 
@@ -46,6 +63,9 @@ class TextTransform:
     tokenizer: Tokenizer
     cleaning: tuple[str, ...]
     pad_id: int
+    last_id: int | None
+    """An id at the last place of every row, behind the padding."""
+    replaced_ids: Mapping[int, int]
     lengths: tuple[int, ...]
     """Lengths to pad to, ascending; the last is the context length. One length means a tower that
     attends to its padding; several mean a causal tower, for which a short text costs less."""
@@ -61,13 +81,18 @@ class TextTransform:
             tokenizer=Tokenizer.from_file(str(tokenizer)),
             cleaning=tuple(value("cleaning")),
             pad_id=int(value("pad_id")),
+            last_id=value("last_id"),
+            replaced_ids={int(id): other for id, other in value("replaced_ids").items()},
             lengths=tuple(value("lengths")),
         )
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text with its special tokens, truncated to the context length, unpadded."""
         cleaned = [clean(text, self.cleaning) for text in texts]
-        return [encoding.ids for encoding in self.tokenizer.encode_batch(cleaned)]
+        rows = [encoding.ids for encoding in self.tokenizer.encode_batch(cleaned)]
+        if self.replaced_ids:
+            return [[self.replaced_ids.get(id, id) for id in row] for row in rows]
+        return rows
 
     def pad(
         self, ids: Sequence[Sequence[int]], length: int | None = None
@@ -82,4 +107,6 @@ class TextTransform:
         padded = np.full((len(ids), length), self.pad_id, dtype=np.int32)
         for row, values in zip(padded, ids, strict=True):
             row[: len(values)] = values
+        if self.last_id is not None:
+            padded[:, -1] = self.last_id
         return padded

@@ -1,0 +1,1 @@
+"""The catalogue's matrix: every architecture exported and checked, one row each."""

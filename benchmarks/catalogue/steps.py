@@ -1,0 +1,95 @@
+"""The steps of a row, in order; each adds what it found to the row's facts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from catalogue.child import SEED, Work
+from tritonclip_export import samples, verify
+from tritonclip_export.bundle import Bundle
+
+if TYPE_CHECKING:
+    import torch
+
+
+def load(work: Work) -> None:
+    """Create the architecture with seeded random weights."""
+    from tritonclip_export import checkpoint
+
+    with work.step("load"):
+        reference = checkpoint.parse(work.row.architecture)
+        loaded = checkpoint.load(reference, random_seed=SEED, source=work.hub)
+    work.results["checkpoint"] = loaded
+    work.row.facts |= {
+        "dim": loaded.dim,
+        "image": [loaded.image.height, loaded.image.width],
+        "similarity": loaded.similarity.kind,
+        "parameters": {
+            "image": _parameters(loaded.image_tower()),
+            "text": _parameters(loaded.text_tower()),
+        },
+    }
+
+
+def _parameters(tower: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in tower.parameters())
+
+
+def export(work: Work) -> None:
+    """Export both towers, in parity with the library they come from."""
+    from tritonclip_export.export import export
+
+    target = work.folder / "bundle"
+    bundle = export(
+        work.results["checkpoint"], target, name="model", max_batch=8, progress=work.begin
+    )
+    work.end()
+    work.results["bundle"] = bundle
+    work.row.facts |= {
+        "context_length": bundle.info.text.context_length,
+        "dynamic_length": bundle.info.text.dynamic_length,
+        "onnx_bytes": {
+            artifact.tower: sum(
+                bundle.file(name).stat().st_size
+                for name in (artifact.file, artifact.external_data)
+                if name
+            )
+            for artifact in bundle.info.artifacts
+        },
+        "parity": {figure.stage: figure.model_dump() for figure in bundle.info.parity},
+    }
+
+
+def serve(work: Work) -> None:
+    """Compare what a real server answers, for one row of each family."""
+    if not work.serve:
+        return
+    from tritonclip import Client
+    from tritonclip_export import parity
+    from tritonclip_export.ports import Ports
+    from tritonclip_export.repository import assemble
+    from tritonclip_export.server import Server
+
+    bundle: Bundle = work.results["bundle"]
+    work.results.pop("checkpoint")
+    inputs = verify.Inputs.read(samples.sample_images(), samples.sample_texts())
+    with work.step("serve"):
+        assemble([bundle], work.folder / "repository", runtime="python")
+        with (
+            Server(work.folder / "repository", ports=Ports(0, 0, 0)) as server,
+            Client(server.grpc_url) as client,
+        ):
+            served = verify.Pair(
+                client.embed_images(inputs.images), client.embed_texts(inputs.texts)
+            )
+        figures = verify.compare_pairs(
+            "served",
+            verify.onnx_embeddings(bundle, verify.Batches.of(bundle, inputs)),
+            served,
+        )
+        work.row.facts["parity"] |= {figure.stage: figure.model_dump() for figure in figures}
+        parity.require(figures)
+
+
+STEPS: tuple[Callable[[Work], None], ...] = (load, export, serve)

@@ -1,0 +1,113 @@
+"""The rows as a page of documentation: one table for each family."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import Any
+
+from catalogue.rows import Row
+from tritonclip_export.catalogue import Entry
+
+HEAD = (
+    "architecture",
+    "pixels",
+    "tokens",
+    "dim",
+    "image",
+    "text",
+    "ONNX",
+    "of spread, image",
+    "of spread, text",
+    "ids, pixels",
+    "served",
+    "time",
+    "memory",
+)
+INTRODUCTION = """# Models
+
+Every image-text architecture of open_clip {version}, exported and checked with seeded random
+weights by `python benchmarks/matrix.py`: **{passed} of {total} pass**, {failed} fail, {missing}
+have not been run. The script writes this page; its figures lie in `benchmarks/results/catalogue/`.
+
+- *image*, *text*: parameters of each tower, in millions. *ONNX*: size of both FP32 graphs.
+- *of spread*: how far the graph is from PyTorch, as a share of what distinguishes inputs from each
+  other ([verification](verification.md)); the limit is 1e-3. The random weights are made to tell
+  inputs apart, so the share means something.
+- *ids, pixels*: token ids and pixels equal the checkpoint's own library's, every one. Vocabularies
+  that live on a hub are small stand-ins of the same kind here.
+- *served*: the largest difference between what a real Triton server answered and the graphs, for
+  one architecture of each family.
+- *time*: processor time of loading, export and checks together. *memory*: the most that was
+  resident in the process, its libraries (about 0.8 GiB) and mapped files included.
+
+{machines}
+"""
+
+
+def render(entries: Iterable[Entry], rows: dict[str, Row], version: str) -> str:
+    """The page, in Markdown."""
+    ordered = sorted(entries, key=lambda entry: (entry.family, entry.parameters))
+    done = [rows[entry.architecture] for entry in ordered if entry.architecture in rows]
+    page = INTRODUCTION.format(
+        version=version,
+        total=len(ordered),
+        passed=sum(row.passed for row in done),
+        failed=sum(not row.passed for row in done),
+        missing=len(ordered) - len(done),
+        machines="\n".join(f"Measured on {machine}." for machine in _machines(done)),
+    )
+    for family, members in groupby(ordered, key=lambda entry: entry.family):
+        page += "\n".join(("", f"## {family}", "", *_table(list(members), rows), ""))
+    return page
+
+
+def _machines(rows: Iterable[Row]) -> list[str]:
+    dates: dict[str, list[str]] = {}
+    for row in rows:
+        dates.setdefault(row.machine, []).append(row.date)
+    return [f"{machine}, {' to '.join(sorted({min(d), max(d)}))}" for machine, d in dates.items()]
+
+
+def _table(entries: list[Entry], rows: dict[str, Row]) -> Iterator[str]:
+    yield f"| {' | '.join(HEAD)} |"
+    yield f"|---|{'---:|' * (len(HEAD) - 1)}"
+    reasons = []
+    for entry in entries:
+        row = rows.get(entry.architecture)
+        yield f"| {' | '.join(_cells(entry, row))} |"
+        if row and not row.passed:
+            reasons.append(f"- {entry.architecture} fails at *{_last_step(row)}*: {_plain(row)}")
+    if reasons:
+        yield ""
+        yield from reasons
+
+
+def _cells(entry: Entry, row: Row | None) -> Iterator[str]:
+    yield entry.architecture if row is None or row.passed else f"**✗** {entry.architecture}"
+    yield "x".join(map(str, dict.fromkeys((entry.image_height, entry.image_width))))
+    yield str(entry.context_length)
+    yield str(entry.dim)
+    yield f"{entry.image_parameters / 1e6:.0f}"
+    yield f"{entry.text_parameters / 1e6:.0f}"
+    facts = row.facts if row else {}
+    parity: dict[str, dict[str, Any]] = facts.get("parity", {})
+    size = sum(facts.get("onnx_bytes", {}).values())
+    yield f"{size / 1e9:.2f} GB" if size else ""
+    for stage in ("onnx image", "onnx text"):
+        yield f"{parity[stage]['relative_to_spread']:.0e}" if stage in parity else ""
+    exact = [parity[stage]["passed"] for stage in ("token ids", "pixels") if stage in parity]
+    yield ("=" if all(exact) else "≠") if exact else ""
+    served = [parity[s]["max_abs_error"] for s in ("served image", "served text") if s in parity]
+    yield f"{max(served):.0e}" if served else ""
+    yield f"{row.cpu_seconds:.0f} s" if row else "not run"
+    yield f"{row.peak_mib / 1024:.1f} GiB" if row and row.peak_mib else ""
+
+
+def _last_step(row: Row) -> str:
+    return row.steps[-1].name if row.steps else "start"
+
+
+def _plain(row: Row) -> str:
+    """The reason in one line that Markdown does not read as anything else."""
+    return " ".join(row.reason.split())[:400].replace("|", "\\|").replace("<", "&lt;")

@@ -1,0 +1,98 @@
+"""Every architecture of open_clip, exported and checked with seeded random weights, one row each.
+
+    python benchmarks/matrix.py                  # goes on where it stopped; stop it at any time
+    python benchmarks/matrix.py RN50 --again
+    python benchmarks/matrix.py --render         # only docs/models.md, from the rows there are
+
+Rows lie in `results/catalogue/`, one JSON file each. A row that fails stays, with its reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path += [str(ROOT / "scripts"), str(ROOT / "tests")]
+
+import record  # noqa: E402
+from catalogue import child, hub_files, parent, table  # noqa: E402
+from catalogue.rows import Row, read  # noqa: E402
+from tritonclip_export import catalogue  # noqa: E402
+
+
+def main() -> None:
+    """Walk the catalogue, or be the process of one row."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="ARCHITECTURE", help="only these")
+    parser.add_argument("--again", action="store_true", help="replace rows that are there")
+    parser.add_argument("--failed", action="store_true", help="replace rows that failed")
+    parser.add_argument("--render", action="store_true", help="only write the page")
+    parser.add_argument("--rows", type=Path, default=record.RESULTS / "catalogue")
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "models.md")
+    parser.add_argument("--minutes", type=float, default=90, help="limit for a row")
+    parser.add_argument("--memory", type=float, default=20, help="limit for a row, in GiB")
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--row", nargs=3, type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.row:
+        hub, report, folder = options.row
+        row = Row.model_validate_json(report.read_bytes())
+        child.main(row, report, folder, hub, serve=options.serve)
+        return
+    options.rows.mkdir(parents=True, exist_ok=True)
+    if not options.render:
+        walk(options)
+    render(options)
+
+
+def walk(options: argparse.Namespace) -> None:
+    """Run every row that is wanted and not there, smallest model first."""
+    work = Path(tempfile.gettempdir()) / "tritonclip-matrix"
+    work.mkdir(exist_ok=True)
+    with (work / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # BlockingIOError: another one runs
+        shutil.rmtree(work / "hub", ignore_errors=True)
+        hub = hub_files.write(work / "hub")
+        for entry in sorted(catalogue.search(), key=lambda entry: entry.parameters):
+            rows = read(options.rows)
+            if not _wanted(entry.architecture, rows, options):
+                continue
+            serve = not any(
+                row.family == entry.family and "served image" in row.facts.get("parity", {})
+                for row in rows.values()
+            )
+            command = [sys.executable, __file__, *(["--serve"] if serve else [])]
+            row = parent.run(
+                Row(architecture=entry.architecture, family=entry.family),
+                work / "row",
+                [*command, "--row", str(hub)],
+                minutes=options.minutes,
+                memory_gib=options.memory,
+            )
+            row.save(options.rows / f"{entry.architecture}.json")
+            render(options)
+            what = "passed" if row.passed else f"FAILED: {row.reason[:200]}"
+            cost = f"{row.cpu_seconds:.0f} s, {row.peak_mib} MiB"
+            print(f"{row.architecture}: {cost}, {what}", flush=True)
+
+
+def _wanted(architecture: str, rows: dict[str, Row], options: argparse.Namespace) -> bool:
+    if options.names and architecture not in options.names:
+        return False
+    known = rows.get(architecture)
+    return known is None or options.again or (options.failed and not known.passed)
+
+
+def render(options: argparse.Namespace) -> None:
+    """Write the page from the rows there are."""
+    page = table.render(catalogue.search(), read(options.rows), catalogue.open_clip_version())
+    options.page.write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

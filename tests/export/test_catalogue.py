@@ -1,0 +1,77 @@
+"""The catalogue: complete, quick, and in step with open_clip."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import open_clip
+import pytest
+
+from tritonclip_export import catalogue, quick_gelu
+from tritonclip_export.families import FAMILIES
+
+TRITONCLIP = Path(sys.executable).with_name("tritonclip")
+
+
+def test_it_is_open_clips_whole_list() -> None:
+    """A newer open_clip calls for `scripts/write_catalogue.py`."""
+    if catalogue.open_clip_version() != open_clip.__version__:
+        pytest.skip("the installed open_clip is another release")
+    entries = {entry.architecture: entry for entry in catalogue.search()}
+
+    assert list(entries) == open_clip.list_models()
+    for name, entry in entries.items():
+        config = open_clip.get_model_config(name)
+        assert [tag.name for tag in entry.tags] == quick_gelu.tags(name)
+        assert entry.dim == config["embed_dim"]
+
+
+def test_sizes_are_those_of_the_towers() -> None:
+    (entry,) = [entry for entry in catalogue.search(["RN50"]) if entry.architecture == "RN50"]
+    model = open_clip.create_model("RN50")
+    image = sum(parameter.numel() for parameter in model.visual.parameters())
+    scale = 1
+
+    assert entry.image_parameters == image
+    assert entry.text_parameters == sum(p.numel() for p in model.parameters()) - image - scale
+
+
+def test_every_architecture_has_a_family_and_every_family_an_architecture() -> None:
+    entries = catalogue.search()
+    assert {entry.family for entry in entries} == {family.name for family in FAMILIES}
+    families = {entry.architecture: entry.family for entry in entries}
+    assert families["ViT-B-16-SigLIP-i18n-256"] == "SigLIP"
+    assert families["nllb-clip-base-siglip"] == "NLLB-CLIP"
+    assert families["coca_roberta-ViT-B-32"] == "CoCa"
+    assert families["ViT-H-14-CLIPA-336"] == "CLIPA"
+    assert families["ViTamin-L"] == "ViTamin"
+
+
+def test_weights_have_the_licence_of_their_authors() -> None:
+    (entry,) = catalogue.search(["ViT-B-16-quickgelu"])
+    assert {tag.name: tag.licence for tag in entry.tags} == {
+        "openai": "MIT",
+        "dfn2b": "Apple AMLR (research)",
+        "metaclip_400m": "CC-BY-NC-4.0",
+        "metaclip_fullcc": "CC-BY-NC-4.0",
+    }
+    assert not [e.architecture for e in catalogue.search() for tag in e.tags if not tag.licence]
+
+
+def test_words_filter_and_answers_come_quickly() -> None:
+    began = time.monotonic()
+    answer = subprocess.run(
+        [TRITONCLIP, "models", "siglip2", "384", "--json"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    seconds = time.monotonic() - began
+
+    found = json.loads(answer.stdout)
+    assert {entry["family"] for entry in found} == {"SigLIP 2"}
+    assert all("384" in entry["architecture"] for entry in found)
+    assert found[0]["tags"] == [{"name": "webli", "licence": "Apache-2.0"}]
+    assert seconds < 5, "it must not import torch"

@@ -1,0 +1,250 @@
+"""Checkpoints of Hugging Face transformers: loaded, refused, and exported in every family."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from transformers_checkpoints import FAMILIES, write_transformers_checkpoint
+from tritonclip_export import verify
+from tritonclip_export.bundle import Bundle
+from tritonclip_export.checkpoint import load, parse
+from tritonclip_export.dual_encoder import DualEncoder
+from tritonclip_export.errors import CheckpointError
+from tritonclip_export.export import export
+from tritonclip_export.graph import Encoder
+from tritonclip_export.samples import sample_images
+from tritonclip_export.sources import text_transform
+from vocabularies import CORPUS
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The checkpoint of a family, written once."""
+    home = tmp_path_factory.mktemp("transformers")
+
+    def get(family: str) -> Path:
+        if not (home / family).exists():
+            write_transformers_checkpoint(home / family, family)
+        return home / family
+
+    return get
+
+
+@pytest.fixture(scope="module")
+def exported(
+    folder: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], tuple[DualEncoder, Bundle]]:
+    """A family's loaded checkpoint and its bundle, exported once."""
+    home = tmp_path_factory.mktemp("bundles")
+    done: dict[str, tuple[DualEncoder, Bundle]] = {}
+
+    def get(family: str) -> tuple[DualEncoder, Bundle]:
+        if family not in done:
+            checkpoint = load(parse(str(folder(family))))
+            done[family] = (
+                checkpoint,
+                export(checkpoint, home / family, name=family, max_batch=4),
+            )
+        return done[family]
+
+    return get
+
+
+def changed(folder: Path, copy: Path, file: str, **changes: object) -> Path:
+    """A copy of a checkpoint with another value or two in one of its JSON files."""
+    shutil.copytree(folder, copy)
+    values = json.loads((copy / file).read_text())
+    for name, value in changes.items():
+        section, _, key = name.rpartition("__")
+        (values[section] if section else values)[key] = value
+    (copy / file).write_text(json.dumps(values))
+    return copy
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_bundle_agrees_with_transformers_in_many_scripts(
+    family: str, exported: Callable[[str], tuple[DualEncoder, Bundle]]
+) -> None:
+    checkpoint, bundle = exported(family)
+    inputs = verify.Inputs(tuple(path.read_bytes() for path in sample_images()[:3]), tuple(CORPUS))
+
+    exact = verify.compare_inputs(checkpoint, bundle.path, bundle.info.text, inputs)
+    figures = verify.compare_pairs(
+        "onnx",
+        verify.reference_embeddings(checkpoint, inputs),
+        verify.onnx_embeddings(bundle, inputs),
+    )
+
+    assert {figure.stage: figure.passed for figure in [*exact, *figures]} == {
+        "token ids": True,
+        "pixels": True,
+        "onnx image": True,
+        "onnx text": True,
+    }
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_padding_changes_an_embedding_only_where_the_tower_attends_to_it(
+    family: str, exported: Callable[[str], tuple[DualEncoder, Bundle]]
+) -> None:
+    checkpoint, bundle = exported(family)
+    length = bundle.info.text.context_length
+    assert bundle.info.text.dynamic_length == ("siglip" not in family)
+    ids = checkpoint.token_ids(["a cat"]).astype(np.int32)
+    other = np.where(ids == bundle.info.text.pad_id, 5, ids).astype(np.int32)
+    encode = Encoder(bundle.file("text_encoder.onnx"))
+
+    if bundle.info.text.dynamic_length:
+        for shorter in (8, 13):
+            np.testing.assert_allclose(encode(ids[:, :shorter]), encode(ids), atol=1e-6)
+    else:
+        assert ids.shape[1] == length
+        assert np.abs(encode(other) - encode(ids)).max() > 1e-4
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_text_beyond_the_context_keeps_its_end_token(
+    family: str, exported: Callable[[str], tuple[DualEncoder, Bundle]]
+) -> None:
+    checkpoint, bundle = exported(family)
+
+    tokenizer = checkpoint.tokenizer
+    end = tokenizer.sep_token_id if family == "chinese_clip" else tokenizer.eos_token_id
+
+    (ids,) = text_transform(bundle.info.text, bundle.path).encode(["cat " * 500])
+
+    assert len(ids) == bundle.info.text.context_length
+    assert ids[-1] == end != ids[-2]
+
+
+def test_what_a_checkpoint_says_of_itself(
+    exported: Callable[[str], tuple[DualEncoder, Bundle]],
+) -> None:
+    clip, siglip = exported("clip")[1].info, exported("siglip")[1].info
+    assert (clip.source.library, clip.source.weights) == ("transformers", "default")
+    assert (clip.dim, clip.similarity.kind) == (24, "softmax")
+    assert (siglip.dim, siglip.similarity.kind) == (32, "sigmoid")
+    assert siglip.text.cleaning == ("siglip",)
+    assert clip.image.rules == "transformers"
+    assert exported("metaclip_2")[1].info.image.short_side == 55
+
+
+def test_the_activation_of_the_config_is_the_one_exported(
+    folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    quick = load(parse(str(folder("clip"))))
+    other = load(
+        parse(
+            str(
+                changed(
+                    folder("clip"),
+                    tmp_path / "gelu",
+                    "config.json",
+                    vision_config__hidden_act="gelu",
+                    text_config__hidden_act="gelu",
+                )
+            )
+        )
+    )
+    bundle = export(other, tmp_path / "bundle", name="gelu", max_batch=2)
+    inputs = verify.Inputs.read(sample_images()[:2], ["a cat", "a dog"])
+    ours, theirs, quicks = (
+        verify.onnx_embeddings(bundle, inputs),
+        verify.reference_embeddings(other, inputs),
+        verify.reference_embeddings(quick, inputs),
+    )
+
+    np.testing.assert_allclose(ours.texts, theirs.texts, atol=1e-5)
+    assert np.abs(ours.texts - quicks.texts).max() > 1e-4
+    assert np.abs(ours.images - quicks.images).max() > 1e-4
+
+
+def test_a_config_with_the_old_end_token_pools_at_the_highest_id(tmp_path: Path) -> None:
+    """Which is the end of the text, unless padding has a higher id: then every length counts."""
+    old = write_transformers_checkpoint(tmp_path / "old", "clip", eos_token_id=2)
+    checkpoint = load(parse(str(old)))
+    assert checkpoint.dynamic_length
+    bundle = export(checkpoint, tmp_path / "bundle", name="old", max_batch=2)
+    assert all(figure.passed for figure in bundle.info.parity)
+
+    tokenizer = json.loads((old / "tokenizer_config.json").read_text())
+    tokenizer["pad_token"] = "<|padding|>"
+    vocabulary = write_transformers_checkpoint(
+        tmp_path / "padded", "clip", eos_token_id=2, vocab_size=1000
+    )
+    (vocabulary / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+    assert not load(parse(str(vocabulary))).dynamic_length
+
+
+def test_a_tower_that_looks_for_an_end_token_it_never_gets_is_refused(
+    folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """It would pool every text at its first token, which all texts share."""
+    copy = changed(folder("clip"), tmp_path / "x", "config.json", text_config__eos_token_id=7)
+    with pytest.raises(CheckpointError, match="pools at token 7"):
+        load(parse(str(copy)))
+
+
+def test_a_tokenizer_of_another_vocabulary_is_refused(
+    folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    copy = tmp_path / "mixed"
+    shutil.copytree(folder("chinese_clip"), copy)
+    for file in folder("clip").glob("token*"):
+        shutil.copy(file, copy)
+    with pytest.raises(CheckpointError, match=r"a vocabulary of 902 .* a vocabulary of 900"):
+        load(parse(str(copy)))
+
+
+@pytest.mark.parametrize(("kind", "reason"), [("siglip2", "NaFlex"), ("bert", "supported are")])
+def test_other_models_are_refused_by_their_type(
+    kind: str, reason: str, folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    copy = changed(folder("siglip"), tmp_path / "copy", "config.json", model_type=kind)
+    with pytest.raises(CheckpointError, match=reason):
+        load(parse(str(copy)))
+
+
+def test_weights_that_are_not_whole_are_refused(
+    folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Transformers would fill what is missing with random numbers and a warning."""
+    from safetensors.torch import load_file, save_file
+
+    copy = tmp_path / "half"
+    shutil.copytree(folder("clip"), copy)
+    weights = load_file(copy / "model.safetensors")
+    del weights["text_projection.weight"]
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+
+    with pytest.raises(CheckpointError, match=r"text_projection\.weight"):
+        load(parse(str(copy)))
+
+
+class RunsCode:
+    """Unpickling this writes a file."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.target,)
+
+
+def test_weights_that_would_run_code_are_refused(
+    folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    copy = tmp_path / "evil"
+    shutil.copytree(folder("clip"), copy)
+    (copy / "model.safetensors").unlink()
+    torch.save({"logit_scale": RunsCode(tmp_path / "code-ran")}, copy / "pytorch_model.bin")
+
+    with pytest.raises(CheckpointError, match="refused"):
+        load(parse(str(copy)))
+
+    assert not (tmp_path / "code-ran").exists()
