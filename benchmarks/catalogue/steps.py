@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import torch
 
 
+TARGET = "sm89"
+
+
 def load(work: Work) -> None:
     """Create the architecture with seeded random weights."""
     from tritonclip_export import checkpoint
@@ -72,7 +75,6 @@ def serve(work: Work) -> None:
     from tritonclip_export.server import Server
 
     bundle: Bundle = work.results["bundle"]
-    work.results.pop("checkpoint")
     inputs = verify.Inputs.read(samples.sample_images(), samples.sample_texts())
     with work.step("serve"):
         assemble([bundle], work.folder / "repository", runtime="python")
@@ -92,4 +94,34 @@ def serve(work: Work) -> None:
         parity.require(figures)
 
 
-STEPS: tuple[Callable[[Work], None], ...] = (load, export, serve)
+def lower(work: Work) -> None:
+    """Write both encoders in half precision, within its tolerance of FP32."""
+    from tritonclip_export import precision
+
+    work.results.pop("checkpoint", None)  # its memory is wanted
+    inputs = verify.Inputs.read(samples.sample_images(), samples.sample_texts())
+    bundle = precision.write(work.results["bundle"], "fp16", inputs=inputs, progress=work.begin)
+    work.end()
+    work.results["bundle"] = bundle
+    work.row.facts["parity"] |= {figure.stage: figure.model_dump() for figure in bundle.info.parity}
+
+
+def compile(work: Work) -> None:
+    """Compile both half-precision encoders for an L4 with TensorRT-RTX."""
+    from tritonclip_export.tensorrt import engines
+
+    rtx = engines.ahead_of_time([TARGET])
+    built = engines.build(work.results["bundle"], "fp16", rtx, progress=work.begin).built
+    work.end()
+    work.row.facts["engines"] = {
+        artifact.tower: {
+            "tensorrt_rtx": artifact.engine.version,
+            "layers": artifact.engine.layers,
+            "bytes": artifact.engine.size_bytes,
+        }
+        for artifact in built
+        if artifact.engine is not None
+    }
+
+
+STEPS: tuple[Callable[[Work], None], ...] = (load, export, serve, lower, compile)

@@ -21,6 +21,9 @@ HEAD = (
     "of spread, text",
     "ids, pixels",
     "served",
+    "FP16, image",
+    "FP16, text",
+    "engine",
     "time",
     "memory",
 )
@@ -38,7 +41,10 @@ have not been run. The script writes this page; its figures lie in `benchmarks/r
   that live on a hub are small stand-ins of the same kind here.
 - *served*: the largest difference between what a real Triton server answered and the graphs, for
   one architecture of each family.
-- *time*: processor time of loading, export and checks together. *memory*: the most that was
+- *FP16*: how far the half-precision graph, emulated, is from FP32, as a share of the spread; the
+  limit is 2e-2 ([precision](precision.md)). *engine*: layers of both towers, compiled from it by
+  TensorRT-RTX for an L4.
+- *time*: processor time of all steps together. *memory*: the most that was
   resident in the process, its libraries (about 0.8 GiB) and mapped files included.
 
 {machines}
@@ -100,6 +106,10 @@ def _cells(entry: Entry, row: Row | None) -> Iterator[str]:
     yield ("=" if all(exact) else "≠") if exact else ""
     served = [parity[s]["max_abs_error"] for s in ("served image", "served text") if s in parity]
     yield f"{max(served):.0e}" if served else ""
+    for stage in ("fp16 image", "fp16 text"):
+        yield f"{parity[stage]['relative_to_spread']:.0e}" if stage in parity else ""
+    engines = facts.get("engines", {})
+    yield " + ".join(str(engines[tower]["layers"]) for tower in ("image", "text") if engines)
     yield f"{row.cpu_seconds:.0f} s" if row else "not run"
     yield f"{row.peak_mib / 1024:.1f} GiB" if row and row.peak_mib else ""
 

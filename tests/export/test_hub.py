@@ -90,7 +90,7 @@ def test_a_text_tower_of_transformers_in_open_clip_is_exported_from_a_folder(
     figures += verify.compare_pairs(
         "onnx",
         verify.reference_embeddings(checkpoint, inputs),
-        verify.onnx_embeddings(bundle, inputs),
+        verify.onnx_embeddings(bundle, verify.Batches.of(bundle, inputs)),
     )
     assert [figure.passed for figure in figures] == [True] * 4, figures
 

@@ -77,7 +77,7 @@ def test_a_bundle_agrees_with_transformers_in_many_scripts(
     figures = verify.compare_pairs(
         "onnx",
         verify.reference_embeddings(checkpoint, inputs),
-        verify.onnx_embeddings(bundle, inputs),
+        verify.onnx_embeddings(bundle, verify.Batches.of(bundle, inputs)),
     )
 
     assert {figure.stage: figure.passed for figure in [*exact, *figures]} == {
@@ -154,7 +154,7 @@ def test_the_activation_of_the_config_is_the_one_exported(
     bundle = export(other, tmp_path / "bundle", name="gelu", max_batch=2)
     inputs = verify.Inputs.read(sample_images()[:2], ["a cat", "a dog"])
     ours, theirs, quicks = (
-        verify.onnx_embeddings(bundle, inputs),
+        verify.onnx_embeddings(bundle, verify.Batches.of(bundle, inputs)),
         verify.reference_embeddings(other, inputs),
         verify.reference_embeddings(quick, inputs),
     )
