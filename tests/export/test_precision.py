@@ -301,3 +301,31 @@ def test_emulation_rounds_as_half_precision_kernels_do() -> None:
     np.testing.assert_array_equal(np.isinf(emulated), expected.isinf().numpy())
     finite = ~np.isinf(emulated)
     np.testing.assert_allclose(emulated[finite], expected.float().numpy()[finite], rtol=6e-3)
+
+
+@pytest.mark.slow
+def test_zero_shot_accuracy_at_every_precision(
+    bundle: Callable[[str], Bundle],
+    twemoji: dict[str, bytes],
+    tmp_path: Path,
+    inputs: verify.Inputs,
+) -> None:
+    """The demo checkpoint, on all drawings of a style it was not trained on, one prompt."""
+    written = Bundle.load(Path(shutil.copytree(bundle("demo").path, tmp_path / "demo")))
+    emoji = verify.Inputs(tuple(twemoji.values()), tuple(f"the {label} emoji" for label in twemoji))
+    batches = verify.Batches.of(written, emoji)
+    batches = dataclasses.replace(batches, token_ids=batches.padded_ids)
+    found: dict[str, tuple[float, np.ndarray]] = {}
+    for name in ("fp32", *LOWER):
+        written = precision.write(written, name, inputs=inputs)
+        pair = verify.onnx_embeddings(written, batches, name)
+        chosen = (pair.images @ pair.texts.T).argmax(axis=1)
+        found[name] = float((chosen == np.arange(len(chosen))).mean()), chosen
+
+    exact, decided = found["fp32"]
+    assert exact > 0.6
+    allowed = {"fp16": (0.002, 0.005), "bf16": (0.005, 0.02), "int8": (0.01, 0.04)}
+    for name, (loss, changed) in allowed.items():
+        accuracy, chosen = found[name]
+        assert accuracy >= exact - loss
+        assert (chosen != decided).mean() <= changed
