@@ -114,7 +114,6 @@ def _write(bundle: Bundle, recipe: _Recipe, batches: verify.Tensors, folder: Pat
     source = recipe.source
     file = folder / f"{source.tower}_encoder.{recipe.precision}.onnx"
     original = bundle.file(source.file)
-    opset = source.opset
     if recipe.precision == "int8":
         model = graphs.load(original)
         found = activations.measure(original, batches, INT8)
@@ -122,9 +121,7 @@ def _write(bundle: Bundle, recipe: _Recipe, batches: verify.Tensors, folder: Pat
     else:
         lower = FLOATING[recipe.precision]
         found = activations.measure(original, batches, lower)
-        model = _lowered(original, found, lower, recipe.keep_fp32)
-        opset = model.opset_imports[""]
-        graphs.save(model, file)
+        graphs.save(_lowered(original, found, lower, recipe.keep_fp32), file)
     onnx.checker.check_model(str(file), full_check=True)
     data = graph.external_data_of(file)
     return Artifact(
@@ -135,7 +132,7 @@ def _write(bundle: Bundle, recipe: _Recipe, batches: verify.Tensors, folder: Pat
         external_data=data.name if data else None,
         sha256=sha256_of(file, *([data] if data else [])),
         max_batch=source.max_batch,
-        opset=opset,
+        opset=graphs.load(file).opset_imports[""],
         built_with=_versions(),
         recipe=recipe.sha256,
         kept_fp32=recipe.keep_fp32,
@@ -162,7 +159,10 @@ def _missed(
         return PrecisionError(f"{problem}. Serve this encoder in FP32, or INT8 with --keep-fp32.")
     culprit = _culprit(bundle, recipe, batches)
     if culprit is None:
-        return PrecisionError(problem)
+        return PrecisionError(
+            f"{problem}. Each embedding is near enough, only their ranking is not: measure on more "
+            "of your own inputs, with --images and --texts."
+        )
     other = "" if recipe.precision == "bf16" else ", or build it with --precision bf16"
     if culprit.is_gradual:
         found = f"The error grows over many layers and passes the tolerance at {culprit.layer}."

@@ -42,6 +42,5 @@ MOVES = frozenset(
     }
 )
 
-# Inputs that stay FP32 whatever the rest: Resize takes its scales, BatchNormalization and the
-# likes are in FP32 as a whole.
+# Not in the graphs of `export`, and not what TensorRT compiles well.
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan"})

@@ -25,8 +25,11 @@ def lower_precision(graph: Any, lower: Lower, stay_fp32: set[Any]) -> None:
     for node in list(graph):
         floats = [(i, value) for i, value in enumerate(node.inputs) if types.is_floating(value)]
         results = [value for value in node.outputs if is_float(value)]
-        if not results:
-            continue  # a shape, an index, a comparison: of any floating type
+        if not results:  # a shape, an index, a comparison: of any floating type, if of one
+            if len({value.dtype for _, value in floats}) > 1:
+                for index, value in floats:
+                    node.replace_input_with(index, types.cast(value, FLOAT))
+            continue
         if node.op_type in MOVES:
             dtype = types.of_moved(node, [value for _, value in floats], stay_fp32)
         else:
