@@ -116,6 +116,21 @@ class Artifact(_Record):
     compute_capability: str | None = None
 
 
+class Tokens(_Record):
+    """A tower up to one of its layers, with a vector for each token: ONNX in FP32."""
+
+    tower: Tower
+    layer: Annotated[int, Field(lt=0)]
+    """From the end: -1 is the last."""
+    count: int | None
+    """Patches of an image; None for texts, whose length varies."""
+    width: Annotated[int, Field(gt=0)]
+    file: str
+    external_data: str | None = None
+    sha256: str
+    max_batch: Annotated[int, Field(gt=0)]
+
+
 class Parity(_Record):
     """Agreement of one stage with the one before it; see `tritonclip_export.parity`."""
 
@@ -142,6 +157,8 @@ class BundleInfo(_Record):
     text: TextSpec
     similarity: Similarity
     artifacts: tuple[Artifact, ...]
+    tokens: tuple[Tokens, ...] = ()
+    """Optional outputs."""
     parity: tuple[Parity, ...] = ()
 
 
@@ -201,7 +218,8 @@ class Bundle(_Record):
         Raises:
             BundleError: a file is missing or differs.
         """
-        for artifact in self.info.artifacts:
+        encoders: tuple[Artifact | Tokens, ...] = (*self.info.artifacts, *self.info.tokens)
+        for artifact in encoders:
             names = [artifact.file, *([artifact.external_data] if artifact.external_data else [])]
             self._check(names, artifact.sha256)
         self._check([self.info.text.tokenizer], self.info.text.tokenizer_sha256)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tritonclip_export import parity, sources
+from tritonclip_export import parity, sources, token_outputs
 from tritonclip_export.bundle import Bundle, Parity, TextSpec, Tower
 from tritonclip_export.dual_encoder import DualEncoder
 from tritonclip_export.errors import CheckpointError, ParityError, RepositoryError
@@ -111,6 +111,7 @@ def verify(
     progress("comparing both encoders with PyTorch")
     onnx = onnx_embeddings(bundle, inputs)
     figures += compare_pairs("onnx", reference_embeddings(loaded, inputs), onnx)
+    figures += token_outputs.compare(loaded, bundle, inputs)
     if server is not None:
         progress(f"comparing the server at {server}")
         figures += compare_pairs("served", onnx, _served_embeddings(server, bundle, inputs))
