@@ -210,6 +210,7 @@ class _Models:
             config.backend = "python" if self.runtime == "python" else "onnxruntime"
             if self.runtime == "python":
                 config.parameters["intra_op_threads"].string_value = "0"  # one for each core
+                config.parameters["device"].string_value = "auto"
                 config.instance_group.add(kind="KIND_CPU", count=1)
 
         version = self._model(f"{tokens.tower}_tokens_encoder", {}, for_runtime)
