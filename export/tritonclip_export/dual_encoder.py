@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from tritonclip_export.bundle import ImageSpec, Similarity, Source
-from tritonclip_export.errors import ExportError
 
 if TYPE_CHECKING:
     import torch
@@ -63,6 +62,7 @@ class DualEncoder(ABC):
         `length` is the context length, or anything up to it where `dynamic_length` holds.
         """
 
+    @abstractmethod
     def image_tokens_tower(self, layer: int) -> torch.nn.Module:
         """To trace: normalised pixels -> patch tokens [batch, patches, width] after `layer`.
 
@@ -71,10 +71,8 @@ class DualEncoder(ABC):
         Raises:
             ExportError: the tower has no patch tokens, or no such layer.
         """
-        raise ExportError(
-            f"no patch tokens of layer {layer}: they are exported of open_clip's towers only"
-        )
 
+    @abstractmethod
     def text_tokens_tower(self, layer: int) -> torch.nn.Module:
         """To trace: token ids int32 -> hidden states [batch, length, width] after `layer`.
 
@@ -83,9 +81,6 @@ class DualEncoder(ABC):
         Raises:
             ExportError: the tower gives no hidden states, or has no such layer.
         """
-        raise ExportError(
-            f"no hidden states of layer {layer}: they are exported of open_clip's towers only"
-        )
 
     @abstractmethod
     def served_tokenizer(self) -> ServedTokenizer:
