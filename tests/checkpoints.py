@@ -47,6 +47,22 @@ SIGLIP: dict[str, Any] = {
     },
 }
 
+# OpenAI's and OpenCLIP's vision transformers, with the class token in front of the patches.
+VIT: dict[str, Any] = {
+    "model_cfg": {
+        "embed_dim": 48,
+        "vision_cfg": {"image_size": 64, "patch_size": 16, "layers": 3, "width": 64},
+        "text_cfg": {
+            "context_length": 77,
+            "vocab_size": 49408,
+            "width": 64,
+            "heads": 2,
+            "layers": 2,
+        },
+    },
+    "preprocess_cfg": {},
+}
+
 # OpenAI's ResNets: convolutions, attention pooling over the feature map, QuickGELU; here with
 # padded bilinear images, which no other checkpoint of the tests has.
 RESNET: dict[str, Any] = {

@@ -35,7 +35,7 @@ def twemoji() -> dict[str, bytes]:
 def checkpoint_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Folders of the checkpoints `demo`, `siglip` and `resnet` (open_clip) and `chinese_clip`
     (transformers), the random ones made once."""
-    from checkpoints import RESNET, SIGLIP, write_checkpoint
+    from checkpoints import RESNET, SIGLIP, VIT, write_checkpoint
     from transformers_checkpoints import write_transformers_checkpoint
 
     home = tmp_path_factory.mktemp("checkpoints")
@@ -45,7 +45,7 @@ def checkpoint_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str
         if name == "chinese_clip" and name not in made:
             made[name] = write_transformers_checkpoint(home / name, name)
         elif name not in made:
-            config = {"siglip": SIGLIP, "resnet": RESNET}[name]
+            config = {"siglip": SIGLIP, "resnet": RESNET, "vit": VIT}[name]
             made[name] = write_checkpoint(home / name, config, seed=7)
         return made[name]
 

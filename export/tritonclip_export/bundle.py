@@ -178,6 +178,21 @@ class Artifact(_Record):
         return (self.tower, self.format, self.precision, *gpus)
 
 
+class Tokens(_Record):
+    """A tower up to one of its layers, with a vector for each token: ONNX in FP32."""
+
+    tower: Tower
+    layer: Annotated[int, Field(lt=0)]
+    """From the end: -1 is the last."""
+    count: int | None
+    """Patches of an image; None for texts, whose length varies."""
+    width: Annotated[int, Field(gt=0)]
+    file: str
+    external_data: str | None = None
+    sha256: str
+    max_batch: Annotated[int, Field(gt=0)]
+
+
 class Parity(_Record):
     """Agreement of one stage with the one before it; see `tritonclip_export.parity`."""
 
@@ -204,6 +219,8 @@ class BundleInfo(_Record):
     text: TextSpec
     similarity: Similarity
     artifacts: tuple[Artifact, ...]
+    tokens: tuple[Tokens, ...] = ()
+    """Optional outputs."""
     parity: tuple[Parity, ...] = ()
 
 
@@ -274,6 +291,8 @@ class Bundle(_Record):
         """
         for artifact in self.info.artifacts:
             self.check_artifact(artifact)
+        for tokens in self.info.tokens:
+            self._check(_files(tokens), tokens.sha256, _EXPORT)
         self._check([self.info.text.tokenizer], self.info.text.tokenizer_sha256, _EXPORT)
 
     def check_artifact(self, artifact: Artifact) -> None:
@@ -283,8 +302,7 @@ class Bundle(_Record):
             BundleError: a file is missing or differs.
         """
         exported = (artifact.format, artifact.precision) == ("onnx", "fp32")
-        names = [artifact.file, *([artifact.external_data] if artifact.external_data else [])]
-        self._check(names, artifact.sha256, _EXPORT if exported else _BUILD)
+        self._check(_files(artifact), artifact.sha256, _EXPORT if exported else _BUILD)
 
     def _check(self, names: list[str], expected: str, remedy: str) -> None:
         for name in names:
@@ -319,6 +337,10 @@ class Bundle(_Record):
         partial = self.path / f".{FILENAME}.partial"
         partial.write_text(text, encoding="utf-8")
         partial.replace(self.path / FILENAME)
+
+
+def _files(encoder: Artifact | Tokens) -> list[str]:
+    return [encoder.file, *([encoder.external_data] if encoder.external_data else [])]
 
 
 def sha256_of(*files: Path) -> str:

@@ -63,6 +63,26 @@ class DualEncoder(ABC):
         """
 
     @abstractmethod
+    def image_tokens_tower(self, layer: int) -> torch.nn.Module:
+        """To trace: normalised pixels -> patch tokens [batch, patches, width] after `layer`.
+
+        Layers count from the end: -1 is the last. No normalisation follows it.
+
+        Raises:
+            ExportError: the tower has no patch tokens, or no such layer.
+        """
+
+    @abstractmethod
+    def text_tokens_tower(self, layer: int) -> torch.nn.Module:
+        """To trace: token ids int32 -> hidden states [batch, length, width] after `layer`.
+
+        The tower's final normalisation follows it, whatever the layer.
+
+        Raises:
+            ExportError: the tower gives no hidden states, or has no such layer.
+        """
+
+    @abstractmethod
     def served_tokenizer(self) -> ServedTokenizer:
         """The tokenizer in the form that runs in the server.
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tritonclip_export.bundle import ImageSpec
+from tritonclip_export.bundle import ImageSpec, Tower
 from tritonclip_export.dual_encoder import DualEncoder
 
 
@@ -24,6 +24,17 @@ def text_encoder(checkpoint: DualEncoder) -> nn.Module:
     return _TextEncoder(checkpoint.text_tower()).eval()
 
 
+def tokens_encoder(checkpoint: DualEncoder, tower: Tower, layer: int) -> nn.Module:
+    """The module PIXELS or TOKEN_IDS -> HIDDEN_STATES [batch, tokens, width] float32.
+
+    Raises:
+        ExportError: the tower has no tokens to give, or no such layer.
+    """
+    if tower == "image":
+        return _ImageTokens(checkpoint.image_tokens_tower(layer), checkpoint.image).eval()
+    return checkpoint.text_tokens_tower(layer).eval()
+
+
 class _ImageEncoder(nn.Module):
     mean: torch.Tensor
     std: torch.Tensor
@@ -35,8 +46,17 @@ class _ImageEncoder(nn.Module):
         self.register_buffer("std", torch.tensor(image.std).view(1, 3, 1, 1))
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return _unit(self.tower(self._normalised(pixels)))
+
+    def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:
         # The same operations in the same order as torchvision's ToTensor and Normalize.
-        return _unit(self.tower((pixels.float() / 255 - self.mean) / self.std))
+        return (pixels.float() / 255 - self.mean) / self.std
+
+
+class _ImageTokens(_ImageEncoder):
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        tokens: torch.Tensor = self.tower(self._normalised(pixels))
+        return tokens.float()
 
 
 class _TextEncoder(nn.Module):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tritonclip_export import graph, parity, samples, verify
+from tritonclip_export import graph, parity, samples, token_outputs, verify
 from tritonclip_export.bundle import (
     FILENAME,
     NAME_PATTERN,
@@ -45,6 +45,7 @@ def export(
     *,
     name: str,
     max_batch: int = 64,
+    tokens: token_outputs.Layers | None = None,
     progress: Progress = lambda _: None,
 ) -> Bundle:
     """Write the bundle of `checkpoint` to the folder `target`, replacing a bundle there.
@@ -54,6 +55,7 @@ def export(
         target: the bundle's folder.
         name: what its models will be called on the server.
         max_batch: the largest batch the graphs are checked at and the server will form.
+        tokens: layers of the towers to export token by token as well.
         progress: told of each step as it begins.
 
     Raises:
@@ -68,7 +70,7 @@ def export(
     if target.exists() and not (target / FILENAME).is_file():
         raise BundleError(f"{target} exists and is not a bundle; name another folder")
     with staging_folder(target) as folder:
-        info = _write(checkpoint, folder, name, max_batch, progress)
+        info = _write(checkpoint, folder, name, max_batch, tokens or {}, progress)
         bundle = Bundle(path=folder, info=info)
         bundle.save()
         replace_folder(folder, target)
@@ -76,7 +78,12 @@ def export(
 
 
 def up_to_date(
-    checkpoint: DualEncoder, target: Path, *, name: str, max_batch: int
+    checkpoint: DualEncoder,
+    target: Path,
+    *,
+    name: str,
+    max_batch: int,
+    tokens: token_outputs.Layers | None = None,
 ) -> Bundle | None:
     """The bundle at `target`, if exporting again would write the same."""
     try:
@@ -87,6 +94,7 @@ def up_to_date(
     info = bundle.info
     same = (
         info.name == name
+        and {t.tower: t.layer for t in info.tokens} == (tokens or {})
         and info.exporter_version == importlib.metadata.version("tritonclip")
         and info.source.weights_sha256 == checkpoint.source.weights_sha256
         and info.source.library_version == checkpoint.source.library_version
@@ -102,10 +110,16 @@ def up_to_date(
 
 
 def _write(
-    checkpoint: DualEncoder, folder: Path, name: str, max_batch: int, progress: Progress
+    checkpoint: DualEncoder,
+    folder: Path,
+    name: str,
+    max_batch: int,
+    tokens: token_outputs.Layers,
+    progress: Progress,
 ) -> BundleInfo:
     from tritonclip_export import encoders
 
+    token_modules = token_outputs.towers(checkpoint, tokens)
     progress("converting the tokenizer")
     text = checkpoint.served_tokenizer().write(folder, dynamic_length=checkpoint.dynamic_length)
     towers: list[tuple[Tower, torch.nn.Module, graph.Input]] = [
@@ -125,6 +139,14 @@ def _write(
         text=text,
         similarity=checkpoint.similarity,
         artifacts=tuple(artifacts),
+        tokens=token_outputs.export(
+            token_modules,
+            tokens,
+            {tower: input for tower, _, input in towers},
+            folder,
+            max_batch=max_batch,
+            progress=progress,
+        ),
     )
     progress("comparing both encoders with PyTorch")
     inputs = verify.Inputs.read(samples.sample_images(), samples.sample_texts())
@@ -135,6 +157,7 @@ def _write(
         verify.reference_embeddings(checkpoint, inputs),
         verify.onnx_embeddings(bundle, verify.Batches.of(bundle, inputs)),
     )
+    figures += token_outputs.compare(checkpoint, Bundle(path=folder, info=info), inputs)
     parity.require(figures)
     return info.model_copy(update={"parity": tuple(figures)})
 

@@ -74,6 +74,18 @@ class OpenClipEncoder(DualEncoder):
 
         return open_clip_towers.text_tower(self.model)
 
+    def image_tokens_tower(self, layer: int) -> torch.nn.Module:
+        """By `forward_intermediates`, without the class token."""
+        from tritonclip_export import open_clip_tokens
+
+        return open_clip_tokens.image_tokens_tower(self.model, layer)
+
+    def text_tokens_tower(self, layer: int) -> torch.nn.Module:
+        """The blocks up to `layer`."""
+        from tritonclip_export import open_clip_tokens
+
+        return open_clip_tokens.text_tokens_tower(self.model, layer)
+
     def served_tokenizer(self) -> ServedTokenizer:
         """Converted from open_clip's tokenizer."""
         return open_clip_tokenizer.convert(self.tokenizer)

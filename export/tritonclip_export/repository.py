@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tritonclip_export import encoder_configs, parameters, sources, warmup
-from tritonclip_export.bundle import Bundle
+from tritonclip_export import encoder_configs, parameters, sources, token_outputs, warmup
+from tritonclip_export.bundle import Bundle, Tokens
 from tritonclip_export.encoder_models import Encoder, Execution, Runtime, encoders
 from tritonclip_export.errors import RepositoryError
 from tritonclip_export.model_config import parse_config, read_config, render_config
@@ -167,7 +167,7 @@ def _assembled_models(repository: Path) -> list[str]:
 
 
 class _Models:
-    """Writes the eight models of one bundle."""
+    """Writes the models of one bundle."""
 
     def __init__(
         self,
@@ -197,6 +197,8 @@ class _Models:
         self._model("image_preprocess", parameters.image_preprocess(info.image, self.limits))
         self._model("text_tokenize", parameters.text_tokenize(info.text))
         self._text_windows()
+        for tokens in info.tokens:
+            self._tokens(tokens)
         self._model("zero_shot", parameters.zero_shot(info.name, info.similarity, self.max_batch))
         precisions = {tower: encoder.precision for tower, encoder in self.encoders.items()}
         described = parameters.description(info, self.runtime, precisions, self.limits)
@@ -241,6 +243,33 @@ class _Models:
             tokenizer = self.info.text.tokenizer
             _link(self.bundle.file(tokenizer), version / tokenizer)
         return version
+
+    def _tokens(self, tokens: Tokens) -> None:
+        """Write an optional output: its ensemble, and the graph that it ends in."""
+
+        def with_shape(config: Any) -> None:
+            for tensor in config.output:
+                if tensor.name == token_outputs.OUTPUT:
+                    count = tokens.count or self.dims["TOKEN_IDS"][0]
+                    tensor.dims[:] = [count, tokens.width]
+
+        def for_runtime(config: Any) -> None:
+            with_shape(config)
+            # Its graph is ONNX; NVIDIA's container has both backends.
+            config.backend = "python" if self.runtime == "python" else "onnxruntime"
+            if self.runtime == "python":
+                config.parameters["intra_op_threads"].string_value = "0"  # one for each core
+                config.parameters["device"].string_value = "auto"
+                config.instance_group.add(kind="KIND_CPU", count=1)
+
+        version = self._model(f"{tokens.tower}_tokens_encoder", {}, for_runtime)
+        _link(self.bundle.file(tokens.file), version / "model.onnx")
+        if tokens.external_data:
+            _link(self.bundle.file(tokens.external_data), version / tokens.external_data)
+        if self.runtime == "python":
+            shutil.copyfile(sources.sources() / "onnx_runtime" / "model.py", version / "model.py")
+        layer = {f"{parameters.PREFIX}layer": str(tokens.layer)}
+        self._model(f"{tokens.tower}_tokens", layer, with_shape)
 
     def _text_windows(self) -> None:
         def with_windows(config: Any) -> None:

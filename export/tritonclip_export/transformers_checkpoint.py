@@ -85,6 +85,18 @@ class TransformersEncoder(DualEncoder):
         pad_id = int(self.tokenizer.pad_token_id)
         return transformers_towers.text_tower(self.model, self.family, pad_id)
 
+    def image_tokens_tower(self, layer: int) -> torch.nn.Module:
+        """The hidden states of the vision model, without the class token."""
+        from tritonclip_export import transformers_tokens
+
+        return transformers_tokens.image_tokens_tower(self.model, layer)
+
+    def text_tokens_tower(self, layer: int) -> torch.nn.Module:
+        """The hidden states of the text model and its final normalisation."""
+        from tritonclip_export import transformers_tokens
+
+        return transformers_tokens.text_tokens_tower(self.model, layer)
+
     def served_tokenizer(self) -> ServedTokenizer:
         """Converted from the tokenizer."""
         from tritonclip_export import tokenizer

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from tritonclip_export import parity, sources
+from tritonclip_export import parity, sources, token_outputs
 from tritonclip_export.bundle import Artifact, Bundle, Parity, Precision, TextSpec, Tower
 from tritonclip_export.dual_encoder import DualEncoder
 from tritonclip_export.errors import CheckpointError, ParityError, RepositoryError
@@ -139,6 +139,7 @@ def verify(
     for precision, engines in _engines_for_this_gpu(bundle).items():
         progress(f"comparing both engines in {precision} with their graphs")
         hops.append(_hop("engine", at[precision], _engine_embeddings(bundle, engines, batches)))
+    figures += token_outputs.compare(loaded, bundle, inputs)
     if server is not None:
         progress(f"comparing the server at {server}")
         hops.append(_served(server, bundle, inputs, onnx))

@@ -14,10 +14,10 @@ from tritonclip_export import verify
 from tritonclip_export.bundle import Bundle
 from tritonclip_export.checkpoint import load, parse
 from tritonclip_export.dual_encoder import DualEncoder
-from tritonclip_export.errors import CheckpointError
+from tritonclip_export.errors import CheckpointError, ExportError
 from tritonclip_export.export import export
 from tritonclip_export.graph import Encoder
-from tritonclip_export.samples import sample_images
+from tritonclip_export.samples import opened_images, sample_images
 from tritonclip_export.sources import text_transform
 from vocabularies import CORPUS
 
@@ -132,6 +132,42 @@ def test_what_a_checkpoint_says_of_itself(
     assert siglip.text.cleaning == ("siglip",)
     assert clip.image.rules == "transformers"
     assert exported("metaclip_2")[1].info.image.short_side == 55
+
+
+@pytest.mark.parametrize("family", ["clip", "siglip"])
+def test_patch_tokens_and_hidden_states_are_those_of_transformers(
+    family: str, folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    checkpoint = load(parse(str(folder(family))))
+    bundle = export(
+        checkpoint, tmp_path / "b", name="b", max_batch=2, tokens={"image": -2, "text": -1}
+    )
+    images = opened_images()[:2]
+    pixels = np.stack([checkpoint.pixels(image) for image in images])
+    ids = checkpoint.token_ids(["a cat", "two dogs"])
+    with torch.inference_mode():
+        vision = checkpoint.model.vision_model(
+            torch.from_numpy(np.stack(checkpoint.processor(images)["pixel_values"])),
+            output_hidden_states=True,
+        )
+        text = checkpoint.model.text_model(torch.from_numpy(ids))
+    found = {
+        tokens.tower: Encoder(bundle.file(tokens.file))(batch)
+        for tokens, batch in zip(bundle.info.tokens, (pixels, ids.astype(np.int32)), strict=True)
+    }
+
+    patches = vision.hidden_states[-2][:, -9:].numpy()
+    np.testing.assert_allclose(found["image"], patches, atol=1e-4)
+    np.testing.assert_allclose(found["text"], text.last_hidden_state.numpy(), atol=1e-4)
+
+
+def test_hidden_states_are_refused_where_padding_is_masked(
+    folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    with pytest.raises(ExportError, match="CLIP's and SigLIP's"):
+        export(
+            load(parse(str(folder("chinese_clip")))), tmp_path / "b", name="b", tokens={"text": -1}
+        )
 
 
 def test_the_activation_of_the_config_is_the_one_exported(

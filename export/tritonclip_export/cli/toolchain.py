@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tritonclip.errors import InvalidArgument
 from tritonclip_export.cli import output
 from tritonclip_export.cli.output import Json
 from tritonclip_export.errors import ParityError
 
 if TYPE_CHECKING:
-    from tritonclip_export.bundle import Parity
+    from tritonclip_export.bundle import Parity, Tower
     from tritonclip_export.catalogue import Entry
+    from tritonclip_export.token_outputs import Layers
 
 
 Source = Annotated[
@@ -102,6 +104,19 @@ def export(
     language: Annotated[
         str | None, typer.Option(help="The language of all texts, for NLLB: eng_Latn, deu_Latn ...")
     ] = None,
+    outputs: Annotated[
+        str,
+        typer.Option(
+            help="embedding; with ',tokens' also every patch's and text token's vector, or only "
+            "one tower's with ',image_tokens' or ',text_tokens'."
+        ),
+    ] = "embedding",
+    image_layer: Annotated[
+        int, typer.Option(max=-1, help="Patch tokens after this layer; -1 is the last.")
+    ] = -2,
+    text_layer: Annotated[
+        int, typer.Option(max=-1, help="Text tokens after this layer; -1 is the last.")
+    ] = -1,
     force: Annotated[
         bool, typer.Option("--force", help="Export again though nothing changed.")
     ] = False,
@@ -112,6 +127,7 @@ def export(
     from tritonclip_export.export import export as write_bundle
     from tritonclip_export.export import up_to_date
 
+    tokens = _layers(outputs, image_layer, text_layer)
     with output.Steps() as step:
         step(f"loading {checkpoint}")
         reference = checkpoints.parse(checkpoint)
@@ -120,10 +136,14 @@ def export(
         loaded = checkpoints.load(
             reference, random_seed=random_weights, source=source, language=language
         )
-        bundle = None if force else up_to_date(loaded, target, name=name, max_batch=max_batch)
+        bundle = None
+        if not force:
+            bundle = up_to_date(loaded, target, name=name, max_batch=max_batch, tokens=tokens)
         fresh = bundle is None
         if bundle is None:
-            bundle = write_bundle(loaded, target, name=name, max_batch=max_batch, progress=step)
+            bundle = write_bundle(
+                loaded, target, name=name, max_batch=max_batch, tokens=tokens, progress=step
+            )
     if json:
         output.print_json(
             {"path": target, "exported": fresh, **bundle.info.model_dump(mode="json")}
@@ -133,6 +153,22 @@ def export(
         _print_parity(bundle.info.parity)
     what = "bundle" if fresh else "up to date:"
     output.console().print(f"{what} [bold]{target}[/]  [dim]next: tritonclip assemble {target}[/]")
+
+
+def _layers(outputs: str, image_layer: int, text_layer: int) -> Layers:
+    """The optional outputs that were asked for, each with its layer."""
+    towers: dict[str, tuple[Tower, ...]] = {
+        "embedding": (),
+        "tokens": ("image", "text"),
+        "image_tokens": ("image",),
+        "text_tokens": ("text",),
+    }
+    words = [word.strip() for word in outputs.split(",")]
+    if unknown := [word for word in words if word not in towers]:
+        raise InvalidArgument(f"--outputs takes {', '.join(towers)}, not {unknown[0]!r}")
+    wanted = {tower for word in words for tower in towers[word]}
+    layers: Layers = {"image": image_layer, "text": text_layer}
+    return {tower: layer for tower, layer in layers.items() if tower in wanted}
 
 
 def verify(

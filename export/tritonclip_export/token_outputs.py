@@ -1,0 +1,129 @@
+"""Optional outputs: the towers as parts of something else, with one vector for every token.
+
+The image tower's patch tokens are what multimodal language models read; the text tower's hidden
+states condition diffusion models. Each is a graph of its own, so that embeddings pay nothing.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tritonclip_export import graph, parity
+from tritonclip_export.bundle import Bundle, Parity, Tokens, Tower, sha256_of
+from tritonclip_export.dual_encoder import DualEncoder
+from tritonclip_export.errors import ExportError
+from tritonclip_export.graph import Encoder, Input
+
+if TYPE_CHECKING:
+    import torch
+
+    from tritonclip_export.verify import Inputs
+
+OUTPUT = "HIDDEN_STATES"
+
+Layers = dict[Tower, int]
+"""From which layer of a tower to take tokens, counted from the end: -1 is the last."""
+
+
+def towers(checkpoint: DualEncoder, layers: Layers) -> dict[Tower, torch.nn.Module]:
+    """The modules to trace.
+
+    Raises:
+        ExportError: a tower has no tokens to give, or no such layer.
+    """
+    from tritonclip_export import encoders
+
+    return {
+        tower: encoders.tokens_encoder(checkpoint, tower, layer) for tower, layer in layers.items()
+    }
+
+
+def export(
+    modules: dict[Tower, torch.nn.Module],
+    layers: Layers,
+    inputs: dict[Tower, Input],
+    folder: Path,
+    *,
+    max_batch: int,
+    progress: Callable[[str], None],
+) -> tuple[Tokens, ...]:
+    """Trace `modules`, which `towers` made, and write their graphs to `folder`.
+
+    Raises:
+        ExportError: a module cannot be traced, or its graph fails a check.
+    """
+    written = []
+    for tower, module in modules.items():
+        layer = layers[tower]
+        progress(f"tracing and checking the {tower} tower up to layer {layer}")
+        file = folder / f"{tower}_tokens_encoder.onnx"
+        graph.trace(module, inputs[tower], file, output=OUTPUT)
+        shape = _check(file, inputs[tower], max_batch)
+        data = graph.external_data_of(file)
+        written.append(
+            Tokens(
+                tower=tower,
+                layer=layer,
+                count=shape[1] if tower == "image" else None,
+                width=shape[2],
+                file=file.name,
+                external_data=data.name if data else None,
+                sha256=sha256_of(file, *([data] if data else [])),
+                max_batch=max_batch,
+            )
+        )
+    return tuple(written)
+
+
+def _check(file: Path, input: Input, max_batch: int) -> tuple[int, ...]:
+    """Run the graph at several batch sizes and lengths; returns the shape for the example."""
+    encode = Encoder(file, packed=False)
+    example = input.example[:1]
+    for length in input.lengths or (None,):
+        one = example if length is None else example[:, :length]
+        alone = encode(one)
+        for size in sorted({2, 7, max_batch}):
+            rows = encode(np.repeat(one, size, axis=0))
+            if rows.shape != (size, *alone.shape[1:]) or not np.isfinite(rows).all():
+                raise ExportError(f"{file.name}: batch {size} gives {rows.shape}, or NaN")
+    return encode(example).shape
+
+
+def compare(checkpoint: DualEncoder, bundle: Bundle, inputs: Inputs) -> list[Parity]:
+    """Compare the graphs with PyTorch, token by token."""
+    return [_compare(checkpoint, bundle, tokens, inputs) for tokens in bundle.info.tokens]
+
+
+def _compare(checkpoint: DualEncoder, bundle: Bundle, tokens: Tokens, inputs: Inputs) -> Parity:
+    import torch
+
+    from tritonclip_export import encoders
+
+    module = encoders.tokens_encoder(checkpoint, tokens.tower, tokens.layer)
+    encode = Encoder(bundle.file(tokens.file), packed=False)
+    reference, candidate = [], []
+    with torch.inference_mode():
+        for item in _items(checkpoint, tokens.tower, inputs):
+            reference.append(module(torch.tensor(item))[0].numpy())
+            candidate.append(encode(item)[0])
+    return parity.compare(
+        f"onnx {tokens.tower} tokens",
+        np.concatenate(reference),
+        np.concatenate(candidate),
+        parity.TOLERANCES["onnx"],
+    )
+
+
+def _items(checkpoint: DualEncoder, tower: Tower, inputs: Inputs) -> Sequence[npt.NDArray[Any]]:
+    from PIL import Image
+
+    if tower == "image":
+        opened = (Image.open(io.BytesIO(encoded)) for encoded in inputs.images)
+        return [checkpoint.pixels(image)[np.newaxis] for image in opened]
+    return [checkpoint.token_ids([text]).astype(np.int32) for text in inputs.texts]
