@@ -37,7 +37,7 @@ from tritonclip import TritonClipError
 from tritonclip_export import checkpoint, graph, parity, precision, samples, verify
 from tritonclip_export.bundle import Artifact, Bundle, Tower
 from tritonclip_export.export import export
-from tritonclip_export.precision.emulation import Emulated
+from tritonclip_export.precision.emulation import emulated
 from tritonclip_export.precision.operators import PRODUCTS
 from tritonclip_export.tensorrt import library, profiles
 from tritonclip_export.tensorrt.builder import compile_graph
@@ -156,7 +156,7 @@ def _engine(rtx: Any, bundle: Bundle, artifact: Artifact, file: Path) -> dict[st
 
 
 def _embed(folder: Path, batches: verify.Batches) -> verify.Pair:
-    with Emulated(folder / "image.onnx") as image, Emulated(folder / "text.onnx") as text:
+    with emulated(folder / "image.onnx") as image, emulated(folder / "text.onnx") as text:
         return verify.Pair(verify.run(image, batches.pixels), verify.run(text, batches.padded_ids))
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,10 @@ OUTPUT = "EMBEDDING"
 # message ends at 2 GiB.
 EXTERNAL_DATA_FROM_BYTES = 2**28
 EXTERNAL_DATA_SUFFIX = ".data"
+
+
+Encode: TypeAlias = Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]
+"""An encoder that is open, whatever runs it: PIXELS or TOKEN_IDS -> EMBEDDING [batch, dim]."""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from tritonclip_export import parity, sources, token_outputs
 from tritonclip_export.bundle import Artifact, Bundle, Parity, Precision, TextSpec, Tower
 from tritonclip_export.dual_encoder import DualEncoder
 from tritonclip_export.errors import CheckpointError, ParityError, RepositoryError
+from tritonclip_export.graph import Encode
 
 Embeddings: TypeAlias = npt.NDArray[np.float32]
 Tensors: TypeAlias = Sequence[npt.NDArray[Any]]
@@ -106,6 +107,7 @@ def verify(
         TritonClipError: the server cannot be reached or does not serve the bundle.
     """
     from tritonclip_export import checkpoint as checkpoints
+    from tritonclip_export.tensorrt.runner import engines_here
 
     bundle.check_files()
     source = bundle.info.source
@@ -136,7 +138,7 @@ def verify(
         progress(f"comparing both encoders in {precision} with FP32")
         at[precision] = onnx_embeddings(bundle, batches, precision)
         hops.append(_hop(precision, onnx, at[precision]))
-    for precision, engines in _engines_for_this_gpu(bundle).items():
+    for precision, engines in engines_here(bundle).items():
         progress(f"comparing both engines in {precision} with their graphs")
         hops.append(_hop("engine", at[precision], _engine_embeddings(bundle, engines, batches)))
     figures += token_outputs.compare(loaded, bundle, inputs)
@@ -248,7 +250,7 @@ def onnx_embeddings(bundle: Bundle, batches: Batches, precision: Precision = "fp
     return Pair(embeddings("image"), embeddings("text"))
 
 
-def run(encode: Callable[[Any], Embeddings], batches: Tensors) -> Embeddings:
+def run(encode: Encode, batches: Tensors) -> Embeddings:
     """Embeddings of all batches, [n, dim]."""
     return np.concatenate([encode(batch) for batch in batches])
 
@@ -259,29 +261,6 @@ def _hop(
     tolerance = tolerance or parity.TOLERANCES[stage]
     images, texts = compare_pairs(stage, reference, candidate, tolerance)
     return Hop(stage, reference, candidate, tolerance, (images, texts))
-
-
-def _engines_for_this_gpu(bundle: Bundle) -> dict[Precision, tuple[Artifact, Artifact]]:
-    """The engines of both towers that the GPU of this machine runs, by precision."""
-    from tritonclip_export.errors import EngineError
-    from tritonclip_export.tensorrt import gpus
-
-    try:
-        capability = gpus.visible().compute_capability
-    except EngineError:
-        return {}
-    found: dict[tuple[Precision, Tower], Artifact] = {
-        (artifact.precision, artifact.tower): artifact
-        for artifact in bundle.info.artifacts
-        if artifact.format == "tensorrt"
-        and artifact.engine is not None
-        and artifact.engine.compute_capability == capability
-    }
-    return {
-        precision: (found[precision, "image"], found[precision, "text"])
-        for precision in ("fp32", *bundle.precisions)
-        if (precision, "image") in found and (precision, "text") in found
-    }
 
 
 def _engine_embeddings(

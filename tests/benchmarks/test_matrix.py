@@ -32,8 +32,10 @@ def test_an_architecture_is_exported_checked_and_served_once(root: Path, tmp_pat
     row = rows["ViT-S-32-alt"]
     assert row["passed"], row["reason"]
     assert set(row["facts"]["parity"]) == {
-        *("token ids", "pixels", "onnx image", "onnx text", "served image", "served text")
+        *("token ids", "pixels", "onnx image", "onnx text", "served image", "served text"),
+        *("fp16 image", "fp16 text"),
     }
+    assert set(row["facts"]["engines"]) == {"image", "text"}
     assert all(step["seconds"] > 0 and step["peak_mib"] > 0 for step in row["steps"])
     assert "**1 of 144 pass**" in page
 

@@ -18,6 +18,7 @@ from tritonclip_export import graph, parity, verify
 from tritonclip_export.bundle import Artifact, Bundle, Parity, Precision, Tower, sha256_of
 from tritonclip_export.errors import BundleError, PrecisionError
 from tritonclip_export.precision import activations, bisection, graphs, int8, policy
+from tritonclip_export.precision.emulation import emulated
 from tritonclip_export.precision.lower import FLOATING, INT8, Lower
 from tritonclip_export.precision.rewrite import lower_precision
 from tritonclip_export.staging import staging_folder
@@ -185,12 +186,10 @@ def _culprit(bundle: Bundle, recipe: _Recipe, batches: verify.Batches) -> bisect
     reference = verify.run(graph.Encoder(original), tensors)
 
     def error_of(kept: list[str]) -> float:
-        from tritonclip_export.precision.emulation import Emulated
-
         with staging_folder(bundle.path) as folder:
             file = folder / "candidate.onnx"
             graphs.save(_lowered(original, found, lower, [*recipe.keep_fp32, *kept]), file)
-            with Emulated(file) as encoder:
+            with emulated(file) as encoder:
                 compared = parity.compare("", reference, verify.run(encoder, tensors), tolerance)
         return compared.relative_to_spread or 0.0
 

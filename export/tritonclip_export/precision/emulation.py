@@ -9,46 +9,36 @@ several nodes round less often, so a real engine is nearer to FP32 than this.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from tritonclip_export.graph import Encode
 from tritonclip_export.precision import graphs
 from tritonclip_export.precision.graphs import FLOAT
 from tritonclip_export.precision.lower import FLOATING, Lower
 
 
-class Emulated:
-    """A lower-precision encoder, emulated: called like `graph.Encoder`. A context manager."""
+@contextmanager
+def emulated(file: Path) -> Iterator[Encode]:
+    """The lower-precision encoder in `file`: from PIXELS or TOKEN_IDS to EMBEDDING [n, dim]."""
+    model = graphs.load(file)
+    for lower in FLOATING.values():
+        round_in_fp32(model.graph, lower)
+    name = model.graph.inputs[0].name
+    # Optimisation would take the casts that round for superfluous.
+    with graphs.session(model, optimize=False) as session:
 
-    def __init__(self, file: Path) -> None:
-        self._model = graphs.load(file)
-        for lower in FLOATING.values():
-            round_in_fp32(self._model.graph, lower)
+        def encode(batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+            (embeddings,) = session.run(None, {name: batch})
+            return np.asarray(embeddings)
 
-    def __enter__(self) -> Emulated:
-        # Optimisation would take the casts that round for superfluous.
-        self._context = graphs.session(self._model, optimize=False)
-        self._session = self._context.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._context.__exit__(kind, error, trace)
-
-    def __call__(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """EMBEDDING [batch, dim] of PIXELS or TOKEN_IDS."""
-        name = self._session.get_inputs()[0].name
-        (embeddings,) = self._session.run(None, {name: batch})
-        return np.asarray(embeddings)
+        yield encode
 
 
 def round_in_fp32(graph: Any, lower: Lower) -> None:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
-
-import numpy as np
-import numpy.typing as npt
 
 from tritonclip_export.bundle import Precision
-from tritonclip_export.graph import Encoder
-from tritonclip_export.precision.emulation import Emulated
+from tritonclip_export.graph import Encode, Encoder
+from tritonclip_export.precision.emulation import emulated
 from tritonclip_export.precision.lower import FLOATING
-
-Encode: TypeAlias = Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]
 
 
 @contextmanager
@@ -29,5 +23,5 @@ def open_encoder(file: Path, precision: Precision) -> Iterator[Encode]:
     elif "CUDAExecutionProvider" in ort.get_available_providers():
         yield Encoder(file, providers=("CUDAExecutionProvider", "CPUExecutionProvider"))
     else:
-        with Emulated(file) as encoder:
+        with emulated(file) as encoder:
             yield encoder

@@ -5,22 +5,43 @@ It takes a GPU and the TensorRT that built the engine; this project has had no m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tritonclip_export.bundle import Artifact, Bundle, Engine, Profile
+from tritonclip_export.bundle import Artifact, Bundle, Engine, Precision, Profile, Tower
 from tritonclip_export.errors import EngineError
-from tritonclip_export.graph import OUTPUT
+from tritonclip_export.graph import OUTPUT, Encode
 from tritonclip_export.tensorrt import gpus, library
 from tritonclip_export.tensorrt.bindings import INPUTS
 from tritonclip_export.tensorrt.build_log import collected, explain
 from tritonclip_export.tensorrt.targets import sm
 
-Encode: TypeAlias = Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]
+
+def engines_here(bundle: Bundle) -> dict[Precision, tuple[Artifact, Artifact]]:
+    """The engines of the image and the text tower for the GPU of this machine, by precision.
+
+    Only where both are there, with the graphs that they are made from; none without a GPU.
+    """
+    try:
+        capability = gpus.visible().compute_capability
+    except EngineError:
+        return {}
+    found: dict[tuple[Precision, Tower], Artifact] = {
+        (artifact.precision, artifact.tower): artifact
+        for artifact in bundle.info.artifacts
+        if artifact.format == "tensorrt"
+        and artifact.engine is not None
+        and artifact.engine.compute_capability == capability
+    }
+    return {
+        precision: (found[precision, "image"], found[precision, "text"])
+        for precision in ("fp32", *bundle.precisions)
+        if (precision, "image") in found and (precision, "text") in found
+    }
 
 
 @contextmanager
