@@ -12,8 +12,10 @@ READY  := $(VENV)/.installed
 demo: $(READY)
 	$(BIN)/python scripts/demo.py
 
+# Two at a time: half of the time goes into waiting for servers. A file stays together, for what its
+# tests share.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .
