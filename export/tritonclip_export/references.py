@@ -63,16 +63,16 @@ def parse(text: str) -> Reference:
     if text.startswith(HUB_PREFIX):
         return _parse_hub(text, text.removeprefix(HUB_PREFIX))
     folder = Path(text.removeprefix(FOLDER_PREFIX)).expanduser()
-    if text.startswith(FOLDER_PREFIX) or folder.is_dir():
-        if not any(
-            (folder / config).is_file() for config in (OPEN_CLIP_CONFIG, TRANSFORMERS_CONFIG)
-        ):
-            raise CheckpointError(
-                f"{folder} is not a checkpoint: it has neither {OPEN_CLIP_CONFIG} (open_clip) nor "
-                f"{TRANSFORMERS_CONFIG} (transformers). A checkpoint folder holds one of them and "
-                "the weights as safetensors."
-            )
+    configs = [folder / name for name in (OPEN_CLIP_CONFIG, TRANSFORMERS_CONFIG)]
+    if any(config.is_file() for config in configs):
         return Reference(text, "folder", str(folder))
+    # A folder that is no checkpoint may have an architecture's name: a bundle of it, say.
+    if text.startswith(FOLDER_PREFIX) or (folder.is_dir() and not _is_architecture(text)):
+        raise CheckpointError(
+            f"{folder} is not a checkpoint: it has neither {OPEN_CLIP_CONFIG} (open_clip) nor "
+            f"{TRANSFORMERS_CONFIG} (transformers). A checkpoint folder holds one of them and "
+            "the weights as safetensors."
+        )
     architecture, _, weights = text.partition(":")
     return _parse_architecture(text, architecture.replace("/", "-"), weights)
 
@@ -81,6 +81,12 @@ def _parse_hub(text: str, name: str) -> Reference:
     if name.count("/") != 1 or not all(name.split("/")):
         raise CheckpointError(f"{text!r} is not {HUB_PREFIX}ORG/NAME, as in {HUB_PREFIX}timm/RN50")
     return Reference(text, "hub", name)
+
+
+def _is_architecture(text: str) -> bool:
+    import open_clip
+
+    return text in open_clip.list_models()
 
 
 def _parse_architecture(text: str, architecture: str, weights: str) -> Reference:

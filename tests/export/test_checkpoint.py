@@ -44,6 +44,18 @@ def test_a_folder_without_a_config_is_no_checkpoint(tmp_path: Path) -> None:
         parse(str(tmp_path))
 
 
+def test_a_folder_that_is_no_checkpoint_does_not_hide_an_architecture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bundle of it, in the folder where one works, has its name."""
+    (tmp_path / "ViT-B-32").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    assert parse("ViT-B-32").kind == "architecture"
+    with pytest.raises(CheckpointError, match="not a checkpoint"):
+        parse("local-dir:ViT-B-32")
+
+
 def test_names_follow_from_references(checkpoint_folder: Callable[[str], Path]) -> None:
     assert parse("ViT-B/32:openai").default_name == "ViT-B-32-openai"
     assert parse("hf-hub:timm/ViT-B-16-SigLIP2").default_name == "ViT-B-16-SigLIP2"
