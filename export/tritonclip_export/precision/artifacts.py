@@ -24,9 +24,12 @@ from tritonclip_export.precision.rewrite import lower_precision
 from tritonclip_export.staging import staging_folder
 
 # Counts up when the same inputs would give another graph.
-REVISION = 1
+REVISION = 2
 BUILT_WITH = ("onnx", "onnx-ir", "onnxruntime")
 TOWERS: tuple[Tower, Tower] = ("image", "text")
+
+# A probed graph keeps many activations; big images have the largest.
+MEASURED_TOGETHER: dict[Tower, int] = {"image": 2, "text": 8}
 
 # BF16 convolutions are in ONNX since opset 22.
 BF16_OPSET = 22
@@ -104,8 +107,10 @@ def write(
 
 
 def _to_measure(tower: Tower, batches: verify.Batches) -> verify.Tensors:
-    """Inputs in batches, so that there is something to tell apart in each."""
-    return batches.pixels if tower == "image" else batches.padded_ids
+    """Inputs in small batches: something to tell apart in each, and memory for probes on all."""
+    whole = batches.pixels if tower == "image" else batches.padded_ids
+    size = MEASURED_TOGETHER[tower]
+    return [batch[i : i + size] for batch in whole for i in range(0, len(batch), size)]
 
 
 def _write(bundle: Bundle, recipe: _Recipe, batches: verify.Tensors, folder: Path) -> Artifact:
