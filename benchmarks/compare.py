@@ -31,6 +31,7 @@ from tritonclip_export.bench.results import Measurement, Report
 from tritonclip_export.bench.workers import Workers, workers
 from tritonclip_export.bundle import Bundle, Precision
 from tritonclip_export.encoder_models import Execution
+from tritonclip_export.errors import BenchmarkError
 from tritonclip_export.ports import Ports
 from tritonclip_export.repository import assemble
 from tritonclip_export.server import Server
@@ -91,7 +92,7 @@ def compare(options: argparse.Namespace) -> Report:
                 with start() as service:
                     for each in chosen:
                         _sweep(service, each, pool, protocol, loads, add)
-            except PeerError as error:
+            except (PeerError, BenchmarkError) as error:
                 about[f"left out: {name}"] = str(error)
                 print(f"{name} is left out: {error}", flush=True)
     about |= {peer.name: peer.about for peer in PEERS if peer.name in options.peers.split(",")}

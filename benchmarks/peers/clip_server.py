@@ -37,7 +37,9 @@ _BATCHING = """    uses_dynamic_batching:
         preferred_batch_size: 8
         timeout: 10
 """
-_PACKAGES = ("clip-server[onnx]==0.8.3", "pydantic<2", "fastapi<0.110", "setuptools<81")
+# Of the time of its release, which it does not ask for itself.
+_OLD = ("pydantic<2", "fastapi<0.110", "setuptools<81", "numpy<2")
+_PACKAGES = ("clip-server[onnx]==0.8.3", *_OLD)
 
 
 def _prepare(module: str, batching: str, place: Place) -> None:
@@ -73,6 +75,7 @@ def _peer(name: str, about: str, module: str, batching: str, environment: dict[s
         command=_command,
         path=lambda _: "/post",
         request=_request,
+        embedding=lambda answer: json.loads(answer)["data"][0]["embedding"],
         interpreter="3.9",
         environment={"JINA_HIDE_SURVEY": "1", "NO_VERSION_CHECK": "1", **environment},
     )

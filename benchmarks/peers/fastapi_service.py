@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -32,5 +33,6 @@ FASTAPI = Peer(
     command=_command,
     path=lambda kind: f"/{kind}",
     request=_request,
+    embedding=json.loads,
     environment={"ARCHITECTURE": "ViT-B-32"},
 )

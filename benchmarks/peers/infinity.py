@@ -44,5 +44,6 @@ INFINITY = Peer(
     command=_command,
     path=lambda _: "/embeddings",
     request=_request,
+    embedding=lambda answer: json.loads(answer)["data"][0]["embedding"],
     environment={"DO_NOT_TRACK": "1"},
 )

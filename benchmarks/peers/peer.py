@@ -9,18 +9,20 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tritonclip.endpoint import Endpoint
 from tritonclip.errors import TritonClipError
-from tritonclip_export.bench.measure import Service
+from tritonclip_export.bench import workloads
+from tritonclip_export.bench.measure import Service, check
 from tritonclip_export.bench.sending import Request, RequestFailed, Target, senders
 from tritonclip_export.bench.workloads import Workload, text
 
 START_SECONDS = 180.0
+DIM = 512  # of ViT-B/32
 
 
 class PeerError(TritonClipError):
@@ -52,6 +54,7 @@ class Peer:
         protocol: that it is asked in.
         path: the HTTP path or gRPC method for a kind of input.
         request: one item as a request.
+        embedding: finds the vector in an answer; some servers report failures as success.
         interpreter: the Python it needs, as in `3.9`; empty for this one's.
         environment: variables for the process.
     """
@@ -63,6 +66,7 @@ class Peer:
     command: Callable[[Place], list[str]]
     path: Callable[[str], str]
     request: Callable[[str, bytes], Request]
+    embedding: Callable[[bytes], Sequence[float]]
     interpreter: str = ""
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -138,9 +142,23 @@ def running(peer: Peer, python: Path, work: Path, bundle: Path) -> Iterator[Serv
     service = _service(peer, place.port, process.pid)
     try:
         _await(service, process, log)
+        for probe in workloads.named("text-short,jpeg-224x224"):
+            _check(peer, check(service, probe, batch=1), probe.name)
         yield service
     finally:
         _stop(process)
+
+
+def _check(peer: Peer, answer: bytes, asked: str) -> None:
+    try:
+        found = len(peer.embedding(answer))
+    except (ValueError, LookupError, TypeError):
+        found = 0
+    if found != DIM:
+        raise PeerError(
+            f"{peer.name} answers {asked} with a vector of {found} numbers, not {DIM}: "
+            f"{answer[:300].decode(errors='replace')}"
+        )
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
