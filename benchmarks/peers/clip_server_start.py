@@ -3,6 +3,7 @@
 Arguments: the flow's YAML file, and the folder that takes the weights.
 """
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -54,6 +55,7 @@ class _Tower(torch.nn.Module):
 
 def main(flow: str, folder: Path) -> None:
     """Write what is missing, then serve until the end."""
+    torch.set_num_threads(int(os.environ["TORCH_THREADS"]))
     if not (folder / "complete").is_file():
         write_weights(folder)
         (folder / "complete").touch()

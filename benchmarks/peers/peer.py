@@ -130,11 +130,12 @@ def running(peer: Peer, python: Path, work: Path, bundle: Path) -> Iterator[Serv
     place = Place(python, folder, bundle, _free_port())
     peer.prepare(place)
     log = folder / "log"
+    inherited = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}  # all cores
     with log.open("wb") as stream:
         process = subprocess.Popen(
             peer.command(place),
             cwd=folder,
-            env={**os.environ, "HF_HUB_OFFLINE": "1", "HOME": str(folder), **peer.environment},
+            env={**inherited, "HF_HUB_OFFLINE": "1", "HOME": str(folder), **peer.environment},
             stdout=stream,
             stderr=stream,
             start_new_session=True,  # so that all that it starts ends with it
