@@ -41,3 +41,7 @@ class PrecisionError(TritonClipError):
 
 class EngineError(TritonClipError):
     """An engine cannot be built: the compiler, the GPU or the options do not allow it."""
+
+
+class BenchmarkError(TritonClipError):
+    """A benchmark cannot be run, or its report cannot be read."""

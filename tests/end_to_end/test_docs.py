@@ -19,7 +19,10 @@ from tritonclip_export.ports import Ports
 from tritonclip_export.server import Server
 
 BLOCK = re.compile(r"(<!-- not run[^>]*-->\n)?```(\w*)\n(.*?)```", re.DOTALL)
-GUIDES = ("contract", "long-texts", "verification", "deploying", "precision", "engines")
+GUIDES = (
+    *("contract", "long-texts", "verification", "deploying"),
+    *("precision", "engines", "benchmarking"),
+)
 DOCUMENTS = ("README.md", *(f"docs/{guide}.md" for guide in GUIDES))
 INSTALLATION = ("git clone", "pip install")
 

@@ -12,6 +12,7 @@ _EXTRAS = {
     "serve": ("pytriton", "onnxruntime", "tokenizers", "ftfy", "pydantic"),
     "tensorrt": ("tensorrt", "polygraphy"),
     "parquet": ("pyarrow",),
+    "bench": ("psutil", "hdrh", "matplotlib"),
 }
 
 

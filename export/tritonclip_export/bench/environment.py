@@ -1,0 +1,53 @@
+"""Where and with what something was measured."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+from datetime import datetime, timezone
+from pathlib import Path
+
+from tritonclip_export.bench.results import Machine
+from tritonclip_export.doctor.machine import cpu_features
+from tritonclip_export.errors import EngineError
+from tritonclip_export.tensorrt import gpus
+
+PACKAGES = ("tritonclip", "nvidia-pytriton", "onnxruntime", "numpy", "pillow", "tokenizers")
+
+
+def machine() -> Machine:
+    """This one."""
+    information = Path("/proc/cpuinfo")
+    text = information.read_text() if information.exists() else ""
+    model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    flags = re.search(r"^flags\s*:\s*(.+)$", text, re.MULTILINE)
+    try:
+        found = tuple(f"{gpu.name}, driver {gpu.driver}" for gpu in gpus.listed())
+    except EngineError:
+        found = ()
+    return Machine(
+        cpu=model[1] if model else platform.processor() or platform.machine(),
+        cores=os.cpu_count() or 1,
+        features=tuple(cpu_features(flags[1].split() if flags else ())),
+        memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        gpus=found,
+        system=platform.platform(),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that matter, those that are installed."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def now() -> str:
+    """UTC, ISO 8601 to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

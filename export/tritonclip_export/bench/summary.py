@@ -1,0 +1,108 @@
+"""From a log of requests to throughput with its confidence interval and percentiles of latency."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from hdrh.histogram import HdrHistogram
+
+from tritonclip_export.bench.load import UNSENT, Log, Timing
+from tritonclip_export.bench.results import Interval, Latency
+
+# Quantile 0.975 of Student's t by degrees of freedom, 1 to 30: for 95 % on two sides. From
+# NIST/SEMATECH e-Handbook of Statistical Methods, section 1.3.6.7.2.
+_T = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
+    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
+    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
+)
+
+# From a microsecond to an hour, in three significant digits.
+_RANGE = (1, 3_600_000_000, 3)
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """The mean and its 95 % confidence interval, taking `values` as independent and normal.
+
+    One value alone has no interval: its ends are None.
+    """
+    n = len(values)
+    mean = math.fsum(values) / n
+    if n == 1:
+        return Interval(mean=mean, low=None, high=None, repeats=tuple(values))
+    variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
+    half = _T[min(n - 1, len(_T)) - 1] * math.sqrt(variance / n)
+    return Interval(mean=mean, low=mean - half, high=mean + half, repeats=tuple(values))
+
+
+def throughput(log: Log, timing: Timing, *, batch: int) -> Interval:
+    """Items answered a second, a value for each repeat."""
+    answered = log.done[_succeeded(log)]
+    edges = timing.begin + timing.seconds * np.arange(timing.repeats + 1)
+    counts, _ = np.histogram(answered, edges)
+    return interval([float(count) * batch / timing.seconds for count in counts])
+
+
+def latency(log: Log, timing: Timing) -> Latency | None:
+    """Of the requests that were due in the measured time; None if none of them succeeded.
+
+    One that was never sent counts with the time it had waited when the load gave up.
+    """
+    counted = _measured(log, timing) & (_succeeded(log) | _unsent(log))
+    if not counted.any():
+        return None
+    return percentiles((log.done - log.due)[counted])
+
+
+def percentiles(seconds: npt.NDArray[np.float64]) -> Latency:
+    """Percentiles in milliseconds, from an HDR histogram that is kept with them."""
+    histogram = HdrHistogram(*_RANGE)
+    values, counts = np.unique(np.rint(seconds * 1e6).astype(np.int64), return_counts=True)
+    for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+        histogram.record_value(min(max(value, _RANGE[0]), _RANGE[1]), count)
+    most = float(seconds.max())
+    # The histogram gives the upper end of a bucket, which may lie beyond the largest value.
+    p50, p90, p99, p999 = (
+        min(histogram.get_value_at_percentile(q) / 1e6, most) * 1e3 for q in (50, 90, 99, 99.9)
+    )
+    return Latency(
+        count=len(seconds),
+        mean=1e3 * float(seconds.mean()),
+        p50=p50,
+        p90=p90,
+        p99=p99,
+        p999=p999,
+        max=1e3 * most,
+        histogram=histogram.encode().decode(),
+    )
+
+
+def lateness(log: Log, timing: Timing) -> float:
+    """How late the generator itself was, at the 99th percentile, in milliseconds.
+
+    Of the requests that found a free connection; 0 in a closed loop.
+    """
+    late = (log.sent - log.due)[_measured(log, timing) & ~_unsent(log)]
+    return 1e3 * float(np.quantile(late, 0.99)) if len(late) else 0.0
+
+
+def failures(log: Log, timing: Timing) -> dict[str, int]:
+    """The commonest reasons why requests failed in the measured time, with how many they cost."""
+    measured = zip(log.failures, _measured(log, timing), strict=True)
+    return dict(Counter(why for why, counts in measured if why and counts).most_common(10))
+
+
+def _measured(log: Log, timing: Timing) -> npt.NDArray[np.bool_]:
+    return (log.due >= timing.begin) & (log.due < timing.end)
+
+
+def _succeeded(log: Log) -> npt.NDArray[np.bool_]:
+    return np.array([not failure for failure in log.failures], dtype=bool)
+
+
+def _unsent(log: Log) -> npt.NDArray[np.bool_]:
+    return np.array([failure == UNSENT for failure in log.failures], dtype=bool)
