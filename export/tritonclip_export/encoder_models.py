@@ -10,10 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
-from tritonclip_export import plans, tensorrt_target
+from tritonclip_export import cpu, plans, tensorrt_target
 from tritonclip_export.bundle import Bundle, BundleInfo, Precision, Tower
 from tritonclip_export.errors import RepositoryError
 from tritonclip_export.plans import Item, Plans
+from tritonclip_export.tensorrt import gpus
 from tritonclip_export.tensorrt_target import Target
 from tritonclip_export.tokenizer import bucket_lengths
 
@@ -31,7 +32,8 @@ class Execution:
     """How a runtime executes the encoders.
 
     Attributes:
-        precision: None for the runtime's own choice: fp16 on a GPU if the bundle has it, else fp32.
+        precision: None for the fastest that the bundle has and the device is good at: fp16 on a
+            GPU, int8 on a CPU that multiplies 8-bit integers; else fp32.
         device: None for a GPU where there is one.
         instances: of each encoder, on each GPU or on the CPU.
         threads: of an instance on the CPU; None for one a core.
@@ -133,8 +135,7 @@ def encoders(bundle: Bundle, runtime: Runtime, execution: Execution) -> dict[Tow
 
 def _from_graph(bundle: Bundle, tower: Tower, runtime: Runtime, execution: Execution) -> Encoder:
     has = {a.precision for a in bundle.info.artifacts if (a.tower, a.format) == (tower, "onnx")}
-    on_gpu = runtime == "onnxruntime" and execution.device != "cpu"
-    precision = execution.precision or ("fp16" if on_gpu and "fp16" in has else "fp32")
+    precision = execution.precision or _fastest(has, runtime, execution.device)
     if precision not in has:
         build = plans.build_command(bundle, precision)
         raise RepositoryError(
@@ -147,6 +148,14 @@ def _from_graph(bundle: Bundle, tower: Tower, runtime: Runtime, execution: Execu
         # The graph names its weights file, so that file keeps its name.
         files[graph.external_data] = bundle.file(graph.external_data)
     return Encoder(tower, precision, graph.max_batch, _items(bundle.info, tower), files)
+
+
+def _fastest(has: set[Precision], runtime: Runtime, device: Device | None) -> Precision:
+    if runtime == "onnxruntime" and device != "cpu":
+        return "fp16" if "fp16" in has else "fp32"
+    # Without a device, Python models take a GPU where there is one, and int8 is for CPUs.
+    on_cpu = device == "cpu" or (device is None and not gpus.present())
+    return "int8" if "int8" in has and on_cpu and cpu.this().multiplies_int8 else "fp32"
 
 
 def _from_engines(bundle: Bundle, execution: Execution) -> dict[Tower, Encoder]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tritonclip_export import encoder_configs, parameters, sources, token_outputs, warmup
-from tritonclip_export.bundle import Bundle, Tokens
+from tritonclip_export.bundle import Bundle, Precision, Tokens
 from tritonclip_export.encoder_models import Encoder, Execution, Runtime, encoders
 from tritonclip_export.errors import RepositoryError
 from tritonclip_export.model_config import parse_config, read_config, render_config
@@ -50,6 +50,8 @@ class Assembled:
     kept: tuple[str, ...]
     """Models of bundles that were not named this time."""
     missing: tuple[Missing, ...]
+    precisions: dict[str, Precision | None]
+    """Of each encoder; None for an engine that is still to be built."""
 
 
 def assemble(
@@ -90,9 +92,13 @@ def assemble(
     existing = _assembled_models(target)
     with staging_folder(target) as staging:
         missing: list[Missing] = []
+        precisions: dict[str, Precision | None] = {}
         for bundle in bundles:
             bundle.check_files()
-            wanted = _Models(bundle, staging, runtime, execution, limits or Limits()).write()
+            models = _Models(bundle, staging, runtime, execution, limits or Limits())
+            wanted = models.write()
+            for tower, encoder in models.encoders.items():
+                precisions[f"{bundle.name}_{tower}_encoder"] = encoder.precision
             missing += [
                 Missing(target / file, command)
                 for file, command in wanted.items()
@@ -118,6 +124,7 @@ def assemble(
         removed=tuple(others if prune else ()),
         kept=tuple(() if prune else others),
         missing=tuple(missing),
+        precisions=precisions,
     )
 
 

@@ -22,6 +22,8 @@ class TritonPythonModel:
         options.intra_op_num_threads = int(parameters["intra_op_threads"]["string_value"])
         # Idle threads that spin take the cores that preprocessing needs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # A plan of the memory for every shape of input gains nothing and is kept for each.
+        options.enable_mem_pattern = False
         options.log_severity_level = 3
         providers = _providers(
             parameters["device"]["string_value"], int(args["model_instance_device_id"])

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tritonclip_export import tritonserver
+from tritonclip_export.cpu import features
 from tritonclip_export.doctor import diagnose
 from tritonclip_export.doctor.check import Check
-from tritonclip_export.doctor.machine import cpu_features
 from tritonclip_export.doctor.packages import INSTALL, PACKAGES
 
 ROOT = Path(__file__).parents[2]
@@ -124,9 +124,9 @@ def test_the_packages_are_those_of_the_extras() -> None:
 def test_cpu_features_are_named_as_people_know_them() -> None:
     flags = ["fpu", "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_int8"]
 
-    assert cpu_features(flags) == ["AVX2", "AVX-512", "VNNI", "BF16", "AMX"]
-    assert cpu_features(["fpu", "avx2", "avx_vnni"]) == ["AVX2", "VNNI"]
-    assert cpu_features([]) == []
+    assert features(flags) == ("AVX2", "AVX-512", "VNNI", "BF16", "AMX")
+    assert features(["fpu", "avx2", "avx_vnni"]) == ("AVX2", "VNNI")
+    assert features([]) == ()
 
 
 def test_the_doctor_imports_nothing_heavy() -> None:

@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 
+from tritonclip_export import cpu
 from tritonclip_export.bundle import Bundle
-from tritonclip_export.encoder_models import Execution, Runtime
+from tritonclip_export.cpu import Cpu
+from tritonclip_export.encoder_models import Device, Execution, Runtime
 from tritonclip_export.errors import RepositoryError
 from tritonclip_export.model_config import read_config, render_config
 from tritonclip_export.ports import Ports
 from tritonclip_export.repository import assemble
 from tritonclip_export.server import ModelLoadError, Server
+from tritonclip_export.tensorrt import gpus
 
 
 @pytest.fixture
@@ -72,10 +75,9 @@ def test_fp32_means_fp32_on_whatever_there_is(resnet: Bundle) -> None:
     assert accelerators(config) == {"cuda": {"use_tf32": "0"}}
 
 
-def test_on_a_cpu_onnx_runtime_serves_fp32_with_the_threads_it_is_given(resnet: Bundle) -> None:
+def test_on_a_cpu_onnx_runtime_takes_the_threads_it_is_given(resnet: Bundle) -> None:
     config = encoder(resnet, "onnxruntime", device="cpu", threads=4, instances=2)
 
-    assert served(resnet) == "fp32"
     assert group(config) == ("KIND_CPU", 2)
     assert config.parameters["intra_op_thread_count"].string_value == "4"
     assert accelerators(config) == {}
@@ -90,7 +92,27 @@ def test_int8_is_served_on_cpus_on_request(runtime: Runtime, resnet: Bundle) -> 
     assert accelerators(config) == {}
 
 
-def test_python_serves_fp32_unless_told(resnet: Bundle) -> None:
+@pytest.mark.parametrize(("runtime", "device"), [("python", None), ("onnxruntime", "cpu")])
+@pytest.mark.parametrize(("features", "precision"), [(("VNNI",), "int8"), ((), "fp32")])
+def test_a_cpu_serves_int8_where_it_has_instructions_for_it(
+    runtime: Runtime,
+    device: Device | None,
+    features: tuple[str, ...],
+    precision: str,
+    resnet: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cpu, "this", lambda: Cpu("some CPU", features))
+    monkeypatch.setattr(gpus, "present", lambda: False)
+    encoder(resnet, runtime, device=device)
+
+    assert served(resnet) == precision
+
+
+def test_python_leaves_int8_where_a_gpu_could_serve(
+    resnet: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpus, "present", lambda: True)
     config = encoder(resnet, "python", threads=3)
 
     assert served(resnet) == "fp32"

@@ -5,12 +5,10 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import re
 from datetime import datetime, timezone
-from pathlib import Path
 
+from tritonclip_export import cpu
 from tritonclip_export.bench.results import Machine
-from tritonclip_export.doctor.machine import cpu_features
 from tritonclip_export.errors import EngineError
 from tritonclip_export.tensorrt import gpus
 
@@ -19,18 +17,15 @@ PACKAGES = ("tritonclip", "nvidia-pytriton", "onnxruntime", "numpy", "pillow", "
 
 def machine() -> Machine:
     """This one."""
-    information = Path("/proc/cpuinfo")
-    text = information.read_text() if information.exists() else ""
-    model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    flags = re.search(r"^flags\s*:\s*(.+)$", text, re.MULTILINE)
+    processor = cpu.this()
     try:
         found = tuple(f"{gpu.name}, driver {gpu.driver}" for gpu in gpus.listed())
     except EngineError:
         found = ()
     return Machine(
-        cpu=model[1] if model else platform.processor() or platform.machine(),
+        cpu=processor.model,
         cores=os.cpu_count() or 1,
-        features=tuple(cpu_features(flags[1].split() if flags else ())),
+        features=processor.features or (),
         memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         gpus=found,
         system=platform.platform(),

@@ -62,7 +62,10 @@ def assemble(
     ] = Runtime.python,
     precision: Annotated[
         Precision | None,
-        typer.Option(help="Of the encoders. (default: fp16 on GPUs where the bundle has it)"),
+        typer.Option(
+            help="Of the encoders. (default: fp16 for GPUs, int8 for CPUs made for it, where the "
+            "bundle has them; else fp32)"
+        ),
     ] = None,
     instances: Annotated[
         int, typer.Option(min=1, help="Of each encoder, on each GPU or on the CPU.")
@@ -158,6 +161,10 @@ def assemble(
     if runtime is not Runtime.python:
         on_gpu = engines or not (device is Device.cpu or precision is Precision.int8)
         serve += " --container" + (f" --tag {tag}" if tag else "") + " --gpus all" * on_gpu
+    if precision is None and "int8" in done.precisions.values():
+        output.console().print(
+            "encoders in int8, which this CPU is fast at  [dim]exact ones: --precision fp32[/]"
+        )
     for missing in done.missing:
         output.console().print(f"[yellow]missing[/]  {missing.file}")
     for command in dict.fromkeys(missing.command for missing in done.missing):

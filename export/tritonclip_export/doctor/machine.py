@@ -2,14 +2,13 @@
 
 import json
 import os
-import platform
 import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterable
 from pathlib import Path
 
+from tritonclip_export import cpu as cpu_of_machine
 from tritonclip_export import tritonserver
 from tritonclip_export.doctor.check import Check
 from tritonclip_export.errors import EngineError
@@ -73,31 +72,16 @@ def _is_busy(port: int) -> bool:
 def cpu() -> Check:
     """How many cores of which kind."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    information = Path("/proc/cpuinfo")
-    text = information.read_text() if information.exists() else ""
-    model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    flags = re.search(r"^flags\s*:\s*(.+)$", text, re.MULTILINE)
-    found = f"{cores} x {model[1] if model else platform.processor() or platform.machine()}"
-    if flags is None:
-        return Check("cpu", "ok", found)
-    features = cpu_features(flags[1].split())
-    found += f": {', '.join(features) or 'no AVX-512, VNNI, BF16 or AMX'}"
-    if "VNNI" in features:
-        return Check("cpu", "ok", found)
-    return Check("cpu", "warn", found, "INT8 gains little without VNNI: prefer FP32 on this CPU")
-
-
-def cpu_features(flags: Iterable[str]) -> list[str]:
-    """The features that decide how fast an encoder runs, from the kernel's names of flags."""
-    present = set(flags)
-    features = {
-        "AVX2": {"avx2"},
-        "AVX-512": {"avx512f"},
-        "VNNI": {"avx512_vnni", "avx_vnni"},
-        "BF16": {"avx512_bf16"},
-        "AMX": {"amx_tile"},
-    }
-    return [name for name, any_of in features.items() if any_of & present]
+    found = cpu_of_machine.this()
+    what = f"{cores} x {found.model}"
+    if found.features is None:
+        return Check("cpu", "ok", what)
+    what += f": {', '.join(found.features) or 'no AVX-512, VNNI, BF16 or AMX'}"
+    if found.multiplies_int8:
+        return Check("cpu", "ok", what)
+    return Check(
+        "cpu", "warn", what, "without VNNI, INT8 gains little and is less exact: serve FP32 here"
+    )
 
 
 def memory() -> Check:

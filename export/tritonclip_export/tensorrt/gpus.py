@@ -34,6 +34,14 @@ def visible() -> Gpu:
     return listed(chosen or None)[0]
 
 
+def present() -> bool:
+    """Whether this machine has a GPU."""
+    try:
+        return bool(listed())
+    except EngineError:
+        return False
+
+
 def listed(device: str | None = None) -> list[Gpu]:
     """The GPUs in PCI order, or the one with that index or UUID.
 
