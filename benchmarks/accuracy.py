@@ -19,6 +19,7 @@ import record
 from tritonclip import Client
 from tritonclip_export import checkpoint, precision, samples, verify
 from tritonclip_export.bundle import Bundle, Precision
+from tritonclip_export.encoder_models import Execution
 from tritonclip_export.ports import Ports
 from tritonclip_export.repository import assemble
 from tritonclip_export.server import Server
@@ -49,7 +50,8 @@ def main() -> None:
         bundle = precision.write(bundle, at, inputs=measured_on)
         pairs[at] = verify.onnx_embeddings(bundle, batches, at)
     with tempfile.TemporaryDirectory() as folder:
-        assemble([bundle], Path(folder) / "repository", runtime="python")
+        exact = Execution(precision="fp32")
+        assemble([bundle], Path(folder) / "repository", runtime="python", execution=exact)
         with (
             Server(Path(folder) / "repository", ports=Ports(0, 0, 0)) as server,
             Client(server.grpc_url) as client,
