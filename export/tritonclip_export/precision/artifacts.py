@@ -207,8 +207,6 @@ def _culprit(bundle: Bundle, recipe: _Recipe, batches: verify.Batches) -> bisect
             if node not in fixed and any(graphs.is_float(value) for value in node.outputs)
         )
     )
-    if error_of([]) <= tolerance.relative_to_spread:
-        return None  # the embeddings are near enough; only their ranking is not
     return bisection.worst_layer(layers, error_of, tolerance.relative_to_spread)
 
 
