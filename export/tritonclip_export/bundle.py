@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -26,6 +26,7 @@ _EXPORT = "export the checkpoint again"
 _BUILD = "run `tritonclip build` again"
 
 Tower = Literal["image", "text"]
+TOWERS: tuple[Tower, ...] = get_args(Tower)
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 HardwareCompatibility = Literal["none", "same_compute_capability", "ampere_plus"]
 CleaningRule = Literal[

@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from tritonclip_export import graph, parity, verify
-from tritonclip_export.bundle import Artifact, Bundle, Parity, Precision, Tower, sha256_of
+from tritonclip_export.bundle import (
+    TOWERS,
+    Artifact,
+    Bundle,
+    Parity,
+    Precision,
+    Tower,
+    sha256_of,
+)
 from tritonclip_export.errors import BundleError, PrecisionError
 from tritonclip_export.precision import activations, bisection, graphs, int8, policy
 from tritonclip_export.precision.emulation import emulated
@@ -26,7 +34,6 @@ from tritonclip_export.staging import staging_folder
 # Counts up when the same inputs would give another graph.
 REVISION = 2
 BUILT_WITH = ("onnx", "onnx-ir", "onnxruntime")
-TOWERS: tuple[Tower, Tower] = ("image", "text")
 
 # A probed graph keeps many activations; big images have the largest.
 MEASURED_TOGETHER: dict[Tower, int] = {"image": 2, "text": 8}

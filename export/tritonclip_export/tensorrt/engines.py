@@ -12,16 +12,15 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 from tritonclip_export.bundle import (
+    TOWERS,
     Artifact,
     Bundle,
     Engine,
     HardwareCompatibility,
     Precision,
     Profile,
-    Tower,
     sha256_of,
 )
 from tritonclip_export.errors import EngineError
@@ -170,7 +169,7 @@ def jobs(bundle: Bundle, precision: Precision, options: Options, compiler: str) 
             "int8 graphs are for ONNX Runtime on CPUs; engines are fp16, bf16 or fp32"
         )
     found = []
-    for tower in get_args(Tower):
+    for tower in TOWERS:
         graph = bundle.artifact(tower, "onnx", precision)
         bundle.check_artifact(graph)
         shapes = profiles(bundle.info, graph, options)
