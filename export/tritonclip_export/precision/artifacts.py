@@ -22,7 +22,6 @@ from tritonclip_export.bundle import (
     Parity,
     Precision,
     Tower,
-    sha256_of,
 )
 from tritonclip_export.errors import BundleError, PrecisionError
 from tritonclip_export.precision import activations, bisection, graphs, int8, policy
@@ -136,14 +135,11 @@ def _write(bundle: Bundle, recipe: _Recipe, batches: verify.Tensors, folder: Pat
         found = activations.measure(original, batches, lower)
         graphs.save(_lowered(original, found, lower, recipe.keep_fp32), file)
     onnx.checker.check_model(str(file), full_check=True)
-    data = graph.external_data_of(file)
     return Artifact(
         tower=source.tower,
         format="onnx",
         precision=recipe.precision,
-        file=file.name,
-        external_data=data.name if data else None,
-        sha256=sha256_of(file, *([data] if data else [])),
+        **graph.written(file),
         max_batch=source.max_batch,
         opset=graphs.load(file).opset_imports[""],
         built_with=_versions(),
