@@ -122,6 +122,13 @@ class Profile(_Record):
     opt: tuple[int, ...]
     max: tuple[int, ...]
 
+    def takes(self, item: Sequence[int]) -> bool:
+        """Whether it takes items of that shape (batch left out), in batches of some size."""
+        least, most = self.min[1:], self.max[1:]
+        return len(item) == len(least) and all(
+            low <= size <= high for low, size, high in zip(least, item, most, strict=True)
+        )
+
 
 class Engine(_Record):
     """What a compiled encoder needs to run, read from the compiler, never assumed."""
