@@ -173,13 +173,7 @@ def jobs(bundle: Bundle, precision: Precision, options: Options, compiler: str) 
         graph = bundle.artifact(tower, "onnx", precision)
         bundle.check_artifact(graph)
         shapes = profiles(bundle.info, graph, options)
-        choices = (
-            options.optimization_level,
-            options.workspace_bytes,
-            options.hardware_compatibility,
-            options.version_compatible,
-            options.refittable,
-        )
+        choices = tuple(options.of_engine.values())
         recipe = _digest(graph.sha256, [p.model_dump() for p in shapes], choices, compiler)
         found.append(Job(graph, shapes, recipe))
     return found
