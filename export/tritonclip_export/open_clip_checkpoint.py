@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from tritonclip_export import open_clip_files, open_clip_tokenizer, quick_gelu
 from tritonclip_export.bundle import ImageSpec, Source
-from tritonclip_export.dual_encoder import DualEncoder, three, weights_sha256
+from tritonclip_export.dual_encoder import DualEncoder, similarity_of, three, weights_sha256
 from tritonclip_export.errors import CheckpointError
 from tritonclip_export.references import Reference
 

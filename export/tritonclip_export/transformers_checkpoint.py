@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from tritonclip_export import hub
 from tritonclip_export.bundle import Source
-from tritonclip_export.dual_encoder import DualEncoder, weights_sha256
+from tritonclip_export.dual_encoder import DualEncoder, similarity_of, weights_sha256
 from tritonclip_export.errors import CheckpointError
 from tritonclip_export.references import TRANSFORMERS_CONFIG, Reference
 from tritonclip_export.transformers_images import image_spec
