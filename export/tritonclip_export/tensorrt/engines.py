@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from tritonclip_export.bundle import (
     Profile,
     sha256_of,
 )
-from tritonclip_export.errors import EngineError
+from tritonclip_export.errors import BundleError, EngineError
 from tritonclip_export.tensorrt import bindings, gpus, library
 from tritonclip_export.tensorrt.builder import Detail, compile_graph
 from tritonclip_export.tensorrt.library import Compiler, Library
@@ -188,8 +189,8 @@ def finished(bundle: Bundle, job: Job) -> Artifact | None:
     """The engine of `job`, if the bundle has it, undamaged."""
     for artifact in bundle.info.artifacts:
         if artifact.engine and artifact.recipe == job.recipe:
-            file = bundle.file(artifact.file)
-            if file.is_file() and sha256_of(file) == artifact.sha256:
+            with suppress(BundleError):
+                bundle.check_artifact(artifact)
                 return artifact
     return None
 
