@@ -35,7 +35,7 @@ from torch.nn import functional as F
 import record
 from tritonclip import TritonClipError
 from tritonclip_export import checkpoint, graph, parity, precision, samples, verify
-from tritonclip_export.bundle import Artifact, Bundle, Tower
+from tritonclip_export.bundle import TOWERS, Artifact, Bundle, Tower
 from tritonclip_export.export import export
 from tritonclip_export.precision.emulation import emulated
 from tritonclip_export.precision.operators import PRODUCTS
@@ -50,7 +50,6 @@ STRESS: dict[str, dict[str, float]] = {
     "multiplied by 8192": {"scale": 8192.0},
     "shifted by 2000": {"offset": 2000.0},
 }
-TOWERS: tuple[Tower, Tower] = ("image", "text")
 COMPUTE_CAPABILITY = "8.9"
 
 Method = Callable[[Bundle, Tower, Path], None]

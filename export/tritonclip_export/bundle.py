@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -26,6 +26,7 @@ _EXPORT = "export the checkpoint again"
 _BUILD = "run `tritonclip build` again"
 
 Tower = Literal["image", "text"]
+TOWERS: tuple[Tower, ...] = get_args(Tower)
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 HardwareCompatibility = Literal["none", "same_compute_capability", "ampere_plus"]
 CleaningRule = Literal[
@@ -120,6 +121,13 @@ class Profile(_Record):
     min: tuple[int, ...]
     opt: tuple[int, ...]
     max: tuple[int, ...]
+
+    def takes(self, item: Sequence[int]) -> bool:
+        """Whether it takes items of that shape (batch left out), in batches of some size."""
+        least, most = self.min[1:], self.max[1:]
+        return len(item) == len(least) and all(
+            low <= size <= high for low, size, high in zip(least, item, most, strict=True)
+        )
 
 
 class Engine(_Record):

@@ -101,6 +101,16 @@ def weights_sha256(model: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
+def similarity_of(model: Any) -> Similarity:
+    """SigLIP-style checkpoints have a bias and were trained with a sigmoid per pair."""
+    bias = getattr(model, "logit_bias", None)
+    return Similarity(
+        kind="softmax" if bias is None else "sigmoid",
+        logit_scale=float(model.logit_scale.exp()),
+        logit_bias=0.0 if bias is None else float(bias),
+    )
+
+
 def three(value: float | Sequence[float]) -> tuple[float, float, float]:
     """A mean or standard deviation per channel; one number stands for all three."""
     values: tuple[Any, ...] = tuple(value) if isinstance(value, Sequence) else (value,) * 3

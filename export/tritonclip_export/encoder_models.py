@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from tritonclip_export import cpu, plans, tensorrt_target
-from tritonclip_export.bundle import Bundle, BundleInfo, Precision, Tower
+from tritonclip_export.bundle import TOWERS, Bundle, BundleInfo, Precision, Tower
 from tritonclip_export.errors import RepositoryError
 from tritonclip_export.plans import Item, Plans
 from tritonclip_export.tensorrt import gpus
@@ -23,7 +23,6 @@ RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
 Device = Literal["gpu", "cpu"]
 Accelerator = Literal["cuda", "tensorrt"]
 
-TOWERS: tuple[Tower, ...] = get_args(Tower)
 HALF: tuple[Precision, ...] = ("fp16", "bf16")
 
 

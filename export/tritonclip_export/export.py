@@ -24,7 +24,6 @@ from tritonclip_export.bundle import (
     ImageSpec,
     TextSpec,
     Tower,
-    sha256_of,
 )
 from tritonclip_export.dual_encoder import DualEncoder
 from tritonclip_export.errors import BundleError
@@ -173,14 +172,11 @@ def _encoder(
     file = folder / f"{tower}_encoder.onnx"
     graph.trace(module, input, file)
     graph.check(file, input, dim=dim, batches=sorted({1, 2, 7, max_batch}))
-    data = graph.external_data_of(file)
     return Artifact(
         tower=tower,
         format="onnx",
         precision="fp32",
-        file=file.name,
-        external_data=data.name if data else None,
-        sha256=sha256_of(file, *([data] if data else [])),
+        **graph.written(file),
         max_batch=max_batch,
         opset=graph.OPSET,
         built_with=_versions(),

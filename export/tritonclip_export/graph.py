@@ -7,11 +7,12 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
+from tritonclip_export.bundle import sha256_of
 from tritonclip_export.errors import ExportError
 
 if TYPE_CHECKING:
@@ -89,6 +90,24 @@ def external_data_of(file: Path) -> Path | None:
     """The weights file beside a graph, if it has one."""
     data = file.with_name(file.name + EXTERNAL_DATA_SUFFIX)
     return data if data.is_file() else None
+
+
+class Written(TypedDict):
+    """What `bundle.json` records of the files of a graph."""
+
+    file: str
+    external_data: str | None
+    sha256: str
+
+
+def written(file: Path) -> Written:
+    """The record of a graph that has been written to `file`, with what lies beside it."""
+    data = external_data_of(file)
+    return Written(
+        file=file.name,
+        external_data=data.name if data else None,
+        sha256=sha256_of(file, *([data] if data else [])),
+    )
 
 
 class Encoder:

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tritonclip_export import open_clip_files, open_clip_tokenizer, quick_gelu
-from tritonclip_export.bundle import ImageSpec, Similarity, Source
-from tritonclip_export.dual_encoder import DualEncoder, three, weights_sha256
+from tritonclip_export.bundle import ImageSpec, Source
+from tritonclip_export.dual_encoder import DualEncoder, similarity_of, three, weights_sha256
 from tritonclip_export.errors import CheckpointError
 from tritonclip_export.references import Reference
 
@@ -159,7 +159,7 @@ def load(
             tokenizer=tokenizer,
             dim=_embedding_dim(model, transform),
             image=_image_spec(model),
-            similarity=_similarity(model),
+            similarity=similarity_of(model),
             dynamic_length=_dynamic_length(open_clip_towers.text_tower(model), tokenizer),
         )
 
@@ -230,16 +230,6 @@ def _image_spec(model: Any) -> ImageSpec:
         interpolation="bilinear" if config["interpolation"] == "bilinear" else "bicubic",
         resize_mode=config["resize_mode"],
         fill=config["fill_color"],
-    )
-
-
-def _similarity(model: Any) -> Similarity:
-    """SigLIP-style checkpoints have a bias and were trained with a sigmoid per pair."""
-    bias = model.logit_bias
-    return Similarity(
-        kind="softmax" if bias is None else "sigmoid",
-        logit_scale=float(model.logit_scale.exp()),
-        logit_bias=0.0 if bias is None else float(bias),
     )
 
 

@@ -156,5 +156,27 @@ def describe(figure: Parity) -> str:
     return f"{', '.join(parts)} over {figure.samples} samples; tolerance: {figure.tolerance}"
 
 
+# What `cells` holds, for people to read.
+COLUMNS = ("stage", "inputs", "max error", "mean error", "of spread", "min cosine", "retrieval")
+
+
+def cells(figure: Parity) -> tuple[str, ...]:
+    """The figures of a stage as the cells of a table's row, under `COLUMNS`."""
+
+    def error(value: float | None) -> str:
+        return "" if value is None else f"{value:.1e}" if value else "0"
+
+    cosine, agreement = figure.min_cosine, figure.retrieval_agreement
+    return (
+        figure.stage,
+        str(figure.samples),
+        error(figure.max_abs_error),
+        error(figure.mean_abs_error),
+        error(figure.relative_to_spread),
+        "" if cosine is None else f"{cosine:.7f}",
+        "" if agreement is None else f"{agreement:.0%}",
+    )
+
+
 def _rms_length(vectors: FloatArray) -> float:
     return float(np.sqrt((vectors**2).sum(axis=1).mean()))

@@ -65,7 +65,7 @@ class Plans:
             min(profile.opt[0], limit)
             for _, engine in self.engines.values()
             for profile in engine.profiles
-            if takes(profile, item)
+            if profile.takes(item)
         }
         return sorted(chosen)
 
@@ -150,18 +150,10 @@ def build_command(bundle: Bundle, precision: Precision | None, *, tag: str | Non
     return shlex.join([*command, *(("--container", "--tag", tag) if tag else ())])
 
 
-def takes(profile: Profile, item: Item) -> bool:
-    """Whether `profile` takes inputs of that shape, in batches of some size."""
-    least, most = profile.min[1:], profile.max[1:]
-    return len(item) == len(least) and all(
-        low <= size <= high for low, size, high in zip(least, item, most, strict=True)
-    )
-
-
 def largest_batch(profiles: Iterable[Profile], item: Item) -> int:
     """The largest n so that batches of 1 to n of `item` are each within one of `profiles`."""
     batch = 0
-    fitting = sorted((p.min[0], p.max[0]) for p in profiles if takes(p, item))
+    fitting = sorted((p.min[0], p.max[0]) for p in profiles if p.takes(item))
     for low, high in fitting:
         if low <= batch + 1:
             batch = max(batch, high)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tritonclip_export import parity
 from tritonclip_export.bundle import BundleInfo, Parity
 from tritonclip_export.verify import Embeddings, Hop, Verified
 
@@ -80,29 +81,12 @@ def _origin(info: BundleInfo) -> str:
 
 
 def _table(figures: Sequence[Parity]) -> str:
-    def number(value: float | None, form: str) -> str:
-        return "" if value is None else format(value, form)
-
-    head = "".join(
-        f"<th>{name}</th>"
-        for name in (
-            *("stage", "inputs", "max error", "mean error", "of spread", "min cosine"),
-            *("retrieval", "tolerance"),
-        )
-    )
+    head = "".join(f"<th>{name}</th>" for name in (*parity.COLUMNS, "tolerance"))
     rows = []
     for figure in figures:
         kind, mark = ("passed", "✓") if figure.passed else ("failed", "✗")
-        cells = (
-            f'<span class="{kind}">{mark}</span> {html.escape(figure.stage)}',
-            str(figure.samples),
-            number(figure.max_abs_error, ".1e"),
-            number(figure.mean_abs_error, ".1e"),
-            number(figure.relative_to_spread, ".1e"),
-            number(figure.min_cosine, ".7f"),
-            number(figure.retrieval_agreement, ".0%"),
-            html.escape(figure.tolerance),
-        )
+        stage, *numbers = map(html.escape, (*parity.cells(figure), figure.tolerance))
+        cells = (f'<span class="{kind}">{mark}</span> {stage}', *numbers)
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
 

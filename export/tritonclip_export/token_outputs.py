@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tritonclip_export import graph, parity
-from tritonclip_export.bundle import Bundle, Parity, Tokens, Tower, sha256_of
+from tritonclip_export.bundle import Bundle, Parity, Tokens, Tower
 from tritonclip_export.dual_encoder import DualEncoder
 from tritonclip_export.errors import ExportError
 from tritonclip_export.graph import Encoder, Input
@@ -65,16 +65,13 @@ def export(
         file = folder / f"{tower}_tokens_encoder.onnx"
         graph.trace(module, inputs[tower], file, output=OUTPUT)
         shape = _check(file, inputs[tower], max_batch)
-        data = graph.external_data_of(file)
         written.append(
             Tokens(
                 tower=tower,
                 layer=layer,
                 count=shape[1] if tower == "image" else None,
                 width=shape[2],
-                file=file.name,
-                external_data=data.name if data else None,
-                sha256=sha256_of(file, *([data] if data else [])),
+                **graph.written(file),
                 max_batch=max_batch,
             )
         )

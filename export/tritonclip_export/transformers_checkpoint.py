@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tritonclip_export import hub
-from tritonclip_export.bundle import Similarity, Source
-from tritonclip_export.dual_encoder import DualEncoder, weights_sha256
+from tritonclip_export.bundle import Source
+from tritonclip_export.dual_encoder import DualEncoder, similarity_of, weights_sha256
 from tritonclip_export.errors import CheckpointError
 from tritonclip_export.references import TRANSFORMERS_CONFIG, Reference
 from tritonclip_export.transformers_images import image_spec
@@ -168,7 +168,7 @@ def load(reference: Reference, folder: Path) -> TransformersEncoder:
         ),
         dim=_embedding_dim(model),
         image=image_spec(processor),
-        similarity=_similarity(model),
+        similarity=similarity_of(model),
         dynamic_length=family.dynamic_length and not _pools_at_padding(model, tokenizer, family),
         family=family,
         model=model,
@@ -241,16 +241,6 @@ def _pools_at_padding(model: Any, tokenizer: Any, family: Family) -> bool:
     eos = model.config.text_config.eos_token_id
     legacy = eos is not None and eos == family.highest_id_eos
     return bool(legacy and tokenizer.pad_token_id > tokenizer.eos_token_id)
-
-
-def _similarity(model: Any) -> Similarity:
-    """SigLIP has a bias and was trained with a sigmoid per pair."""
-    bias = getattr(model, "logit_bias", None)
-    return Similarity(
-        kind="softmax" if bias is None else "sigmoid",
-        logit_scale=float(model.logit_scale.exp()),
-        logit_bias=0.0 if bias is None else float(bias),
-    )
 
 
 def _embedding_dim(model: Any) -> int:

@@ -263,6 +263,10 @@ def test_weights_beside_the_graph_stay_beside_it(
     assert written.file(text.external_data).stat().st_size > 1_000_000
     assert written.file(text.file).stat().st_size < 1_000_000
     written.check_files()
+    plain = tmp_path / "plain"
+    plain.touch()
+    modes = {file.name: file.stat().st_mode for file in written.path.iterdir() if file.is_file()}
+    assert modes == dict.fromkeys(modes, plain.stat().st_mode)  # for servers of other users, too
 
 
 def test_emulation_rounds_as_half_precision_kernels_do() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
 
@@ -182,7 +182,7 @@ def build(
     from tritonclip_export import container as docker
     from tritonclip_export import precision as precisions
     from tritonclip_export import samples, verify
-    from tritonclip_export.bundle import Bundle, Tower
+    from tritonclip_export.bundle import TOWERS, Bundle
     from tritonclip_export.tensorrt import engines, in_container
     from tritonclip_export.tensorrt.options import Options
 
@@ -249,5 +249,5 @@ def build(
                 progress=step,
                 detail=step.detail,
             )
-    graphs = tuple(loaded.artifact(tower, "onnx", precision.value) for tower in get_args(Tower))
+    graphs = tuple(loaded.artifact(tower, "onnx", precision.value) for tower in TOWERS)
     print_outcome(bundle, graphs, outcome, json=json)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -227,24 +227,14 @@ def verify(
 def _print_parity(figures: tuple[Parity, ...]) -> None:
     from rich.table import Table
 
-    def number(value: float | None, form: str) -> str:
-        return "" if value is None else format(value, form)
+    from tritonclip_export import parity
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("", no_wrap=True, min_width=1)
-    table.add_column("stage", no_wrap=True)
-    for column in ("inputs", "max error", "mean error", "of spread", "min cosine", "retrieval"):
+    stage, *numbers = parity.COLUMNS
+    table.add_column(stage, no_wrap=True)
+    for column in numbers:
         table.add_column(column, justify="right", no_wrap=True)
     for figure in figures:
-        cells: list[Any] = [
-            "[green]✓[/]" if figure.passed else "[red]✗[/]",
-            figure.stage,
-            str(figure.samples),
-            number(figure.max_abs_error, ".1e") if figure.max_abs_error else "0",
-            number(figure.mean_abs_error, ".1e") if figure.mean_abs_error else "0",
-            number(figure.relative_to_spread, ".1e"),
-            number(figure.min_cosine, ".7f"),
-            number(figure.retrieval_agreement, ".0%"),
-        ]
-        table.add_row(*cells)
+        table.add_row("[green]✓[/]" if figure.passed else "[red]✗[/]", *parity.cells(figure))
     output.print_table(table)

@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from tritonclip_export import graph, parity, verify
-from tritonclip_export.bundle import Artifact, Bundle, Parity, Precision, Tower, sha256_of
+from tritonclip_export.bundle import (
+    TOWERS,
+    Artifact,
+    Bundle,
+    Parity,
+    Precision,
+    Tower,
+)
 from tritonclip_export.errors import BundleError, PrecisionError
 from tritonclip_export.precision import activations, bisection, graphs, int8, policy
 from tritonclip_export.precision.emulation import emulated
@@ -26,7 +33,6 @@ from tritonclip_export.staging import staging_folder
 # Counts up when the same inputs would give another graph.
 REVISION = 2
 BUILT_WITH = ("onnx", "onnx-ir", "onnxruntime")
-TOWERS: tuple[Tower, Tower] = ("image", "text")
 
 # A probed graph keeps many activations; big images have the largest.
 MEASURED_TOGETHER: dict[Tower, int] = {"image": 2, "text": 8}
@@ -129,14 +135,11 @@ def _write(bundle: Bundle, recipe: _Recipe, batches: verify.Tensors, folder: Pat
         found = activations.measure(original, batches, lower)
         graphs.save(_lowered(original, found, lower, recipe.keep_fp32), file)
     onnx.checker.check_model(str(file), full_check=True)
-    data = graph.external_data_of(file)
     return Artifact(
         tower=source.tower,
         format="onnx",
         precision=recipe.precision,
-        file=file.name,
-        external_data=data.name if data else None,
-        sha256=sha256_of(file, *([data] if data else [])),
+        **graph.written(file),
         max_batch=source.max_batch,
         opset=graphs.load(file).opset_imports[""],
         built_with=_versions(),
@@ -207,8 +210,6 @@ def _culprit(bundle: Bundle, recipe: _Recipe, batches: verify.Batches) -> bisect
             if node not in fixed and any(graphs.is_float(value) for value in node.outputs)
         )
     )
-    if error_of([]) <= tolerance.relative_to_spread:
-        return None  # the embeddings are near enough; only their ranking is not
     return bisection.worst_layer(layers, error_of, tolerance.relative_to_spread)
 
 

@@ -27,20 +27,24 @@ class Culprit:
 
 def worst_layer(
     layers: list[str], error_of: Callable[[list[str]], float], tolerance: float
-) -> Culprit:
+) -> Culprit | None:
     """The first of `layers` whose lowering takes the error past `tolerance`.
 
+    None if not even lowering all of them does.
+
     Args:
-        layers: in order of computation; lowering all of them exceeds the tolerance.
+        layers: in order of computation.
         error_of: the error with exactly those layers kept in FP32.
         tolerance: what the error may be.
     """
     good, bad = 0, len(layers)  # how many of them are lowered
     errors = {bad: error_of([])}
+    # A NaN is past every tolerance.
+    if errors[bad] <= tolerance:
+        return None
     while bad - good > 1:
         middle = (good + bad) // 2
         errors[middle] = error_of(layers[middle:])
-        # A NaN is past every tolerance.
         if errors[middle] <= tolerance:
             good = middle
         else:

@@ -60,6 +60,8 @@ def quantise(source: Path, target: Path, exclude: Sequence[str]) -> None:
             )
     finally:
         plain.unlink()
+    if data := external_data_of(target):
+        data.chmod(target.stat().st_mode)  # onnx writes it for its owner alone
 
 
 @contextmanager

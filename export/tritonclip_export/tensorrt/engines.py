@@ -10,21 +10,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 from tritonclip_export.bundle import (
+    TOWERS,
     Artifact,
     Bundle,
     Engine,
     HardwareCompatibility,
     Precision,
     Profile,
-    Tower,
     sha256_of,
 )
-from tritonclip_export.errors import EngineError
+from tritonclip_export.errors import BundleError, EngineError
 from tritonclip_export.tensorrt import bindings, gpus, library
 from tritonclip_export.tensorrt.builder import Detail, compile_graph
 from tritonclip_export.tensorrt.library import Compiler, Library
@@ -170,17 +170,11 @@ def jobs(bundle: Bundle, precision: Precision, options: Options, compiler: str) 
             "int8 graphs are for ONNX Runtime on CPUs; engines are fp16, bf16 or fp32"
         )
     found = []
-    for tower in get_args(Tower):
+    for tower in TOWERS:
         graph = bundle.artifact(tower, "onnx", precision)
         bundle.check_artifact(graph)
         shapes = profiles(bundle.info, graph, options)
-        choices = (
-            options.optimization_level,
-            options.workspace_bytes,
-            options.hardware_compatibility,
-            options.version_compatible,
-            options.refittable,
-        )
+        choices = tuple(options.of_engine.values())
         recipe = _digest(graph.sha256, [p.model_dump() for p in shapes], choices, compiler)
         found.append(Job(graph, shapes, recipe))
     return found
@@ -195,8 +189,8 @@ def finished(bundle: Bundle, job: Job) -> Artifact | None:
     """The engine of `job`, if the bundle has it, undamaged."""
     for artifact in bundle.info.artifacts:
         if artifact.engine and artifact.recipe == job.recipe:
-            file = bundle.file(artifact.file)
-            if file.is_file() and sha256_of(file) == artifact.sha256:
+            with suppress(BundleError):
+                bundle.check_artifact(artifact)
                 return artifact
     return None
 

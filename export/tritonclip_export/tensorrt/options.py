@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from tritonclip_export.bundle import HardwareCompatibility
 
@@ -39,3 +40,14 @@ class Options:
     def only_batches(self) -> bool:
         """Whether nothing but batch sizes was chosen."""
         return self == Options(max_batch=self.max_batch, opt_batch=self.opt_batch)
+
+    @property
+    def of_engine(self) -> dict[str, Any]:
+        """All but the batches, by the names of an engine's fields; recipes hash them in order."""
+        return {
+            "optimization_level": self.optimization_level,
+            "workspace_bytes": self.workspace_bytes,
+            "hardware_compatibility": self.hardware_compatibility,
+            "version_compatible": self.version_compatible,
+            "refittable": self.refittable,
+        }

@@ -94,8 +94,7 @@ def profile_for(profiles: Sequence[Profile], item: Sequence[int]) -> int:
         EngineError: none does.
     """
     for number, profile in enumerate(profiles):
-        bounds = zip(profile.min[1:], item, profile.max[1:], strict=True)
-        if all(low <= size <= high for low, size, high in bounds):
+        if profile.takes(item):
             return number
     taken = ", ".join(str(list(profile.max[1:])) for profile in profiles)
     raise EngineError(f"no profile of the engine takes {list(item)}; they take {taken}")
