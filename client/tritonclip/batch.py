@@ -217,6 +217,13 @@ class Packer:
         # With a size of one nothing was waiting above, so there is never a second full batch.
         return full or (self.flush() if len(self._sources) >= self._size else None)
 
+    def alone(self, sources: object) -> list[Batch]:
+        """The one batch of `sources`, if it is plain without iterating that they make just one."""
+        if not isinstance(sources, list | tuple | np.ndarray) or not 0 < len(sources) <= self._size:
+            return []
+        fits = sum(map(self._modality.weigh, sources)) <= MAX_REQUEST_BYTES or len(sources) == 1
+        return list(self.pack(sources)) if fits else []
+
     def pack(self, sources: Iterable[object]) -> Iterator[Batch]:
         """Take all of `sources`, one when it is needed."""
         for source in sources:

@@ -33,16 +33,17 @@ class HttpTransport:
         self._endpoint = endpoint
         self._tls = ssl.create_default_context() if endpoint.tls else None
         self._idle: queue.LifoQueue[http.client.HTTPConnection] = queue.LifoQueue()
-        self._closed = False
+        self._closing = Cancellation()
 
-    def send(self, call: Call[T], timeout: float, cancellation: Cancellation) -> T:
+    def send(self, call: Call[T], timeout: float, cancellation: Cancellation | None) -> T:
         """The answer to `call`, within about `timeout` seconds.
 
         Raises:
             TritonClipError: whatever went wrong.
         """
-        if self._closed:
+        if self._closing.cancelled:
             raise ClientClosed("the client is closed")
+        cancellation = cancellation or self._closing
         try:
             return call.read(self._exchange(call, time.monotonic() + timeout, cancellation))
         except TimeoutError as error:
@@ -55,8 +56,8 @@ class HttpTransport:
             raise no_server(self._endpoint, error or type(error).__name__) from error
 
     def close(self) -> None:
-        """Disconnect. Requests in flight are for their `Cancellation` to stop."""
-        self._closed = True
+        """Disconnect, and stop what is in flight without a cancellation of its own."""
+        self._closing.cancel()
         with suppress(queue.Empty):
             while True:
                 self._idle.get_nowait().close()
@@ -96,7 +97,7 @@ class HttpTransport:
         except BaseException:
             connection.close()
             raise
-        if self._closed:
+        if self._closing.cancelled:
             connection.close()
         elif connection.sock is not None:  # else the server asked to close it
             self._idle.put(connection)

@@ -95,6 +95,16 @@ def test_requests_are_in_flight_together_but_no_more_than_allowed(url, png):
         assert time.monotonic() - start > 1.15
 
 
+def test_threads_with_one_image_each_share_what_is_allowed_in_flight(url, png):
+    slow = b"sleep 0.3;" + png(RED)
+    for concurrency, at_least, at_most in ((4, 0.5, 1.1), (1, 1.15, 5)):
+        with Client(url, concurrency=concurrency) as clip, ThreadPoolExecutor(4) as pool:
+            clip.info()
+            start = time.monotonic()
+            list(pool.map(clip.embed_images, [slow] * 4))
+            assert at_least < time.monotonic() - start < at_most
+
+
 def test_a_stream_is_lazy_and_may_be_endless(url, png):
     numbers = count()
     with Client(url, batch_size=2, concurrency=3) as clip:
@@ -288,14 +298,15 @@ def test_closing_is_idempotent_and_final(url):
             call()
 
 
-def test_closing_ends_what_other_threads_wait_for(url, png):
+@pytest.mark.parametrize("items", [1, 3])
+def test_closing_ends_what_other_threads_wait_for(url, png, items):
     clip = Client(url, batch_size=1)
     clip.info()
     failures = []
 
     def wait():
         try:
-            clip.embed_images([b"sleep 1;" + png(RED)] * 3)
+            clip.embed_images([b"sleep 1;" + png(RED)] * items)
         except ClientClosed as error:
             failures.append(error)
 
