@@ -26,7 +26,7 @@ from tritonclip.retry import Backoff
 from tritonclip.scoring import classifications
 from tritonclip.texts import is_single_text
 from tritonclip.types import Classification, FloatArray, Health, ImageInput, OnError
-from tritonclip.window import in_order
+from tritonclip.window import Slots, in_order
 from tritonclip.wire import Call, Transport
 
 T = TypeVar("T")
@@ -70,7 +70,7 @@ class Client:
         self._options = Options(model, timeout, concurrency, batch_size, retries)
         self._transport = _open(parse_endpoint(url))
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="tritonclip")
-        self._slots = threading.Semaphore(concurrency)
+        self._slots = Slots(concurrency)
         self._closing = Cancellation()
         self._labels = LabelCache()
         self._info: ModelInfo | None = None
@@ -79,6 +79,8 @@ class Client:
     def info(self) -> ModelInfo:
         """What the model is; asked of the server once."""
         self._check_open()
+        if self._info is not None:
+            return self._info
         with self._info_lock:
             if self._info is None:
                 talk = discover(self._transport.wire, self._options.model)

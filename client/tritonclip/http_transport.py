@@ -7,10 +7,10 @@ nor stopped, and knows no deadline.
 from __future__ import annotations
 
 import http.client
-import queue
 import socket
 import ssl
 import time
+from collections import deque
 from contextlib import suppress
 from functools import partial
 from typing import TypeVar
@@ -32,7 +32,7 @@ class HttpTransport:
         self.wire = HttpWire(endpoint)
         self._endpoint = endpoint
         self._tls = ssl.create_default_context() if endpoint.tls else None
-        self._idle: queue.LifoQueue[http.client.HTTPConnection] = queue.LifoQueue()
+        self._idle: deque[http.client.HTTPConnection] = deque()
         self._closing = Cancellation()
 
     def send(self, call: Call[T], timeout: float, cancellation: Cancellation | None) -> T:
@@ -58,14 +58,18 @@ class HttpTransport:
     def close(self) -> None:
         """Disconnect, and stop what is in flight without a cancellation of its own."""
         self._closing.cancel()
-        with suppress(queue.Empty):
+        with suppress(IndexError):
             while True:
-                self._idle.get_nowait().close()
+                self._idle.pop().close()
 
     def _exchange(self, call: Call[T], end: float, cancellation: Cancellation) -> HttpReply:
-        with suppress(queue.Empty, ConnectionError):
+        try:
+            waiting = self._idle.pop()
+        except IndexError:
+            return self._exchange_over(self._connection(), call, end, cancellation)
+        with suppress(ConnectionError):
             # A connection that waited may have been dropped meanwhile, which shows only now.
-            return self._exchange_over(self._idle.get_nowait(), call, end, cancellation)
+            return self._exchange_over(waiting, call, end, cancellation)
         return self._exchange_over(self._connection(), call, end, cancellation)
 
     def _connection(self) -> http.client.HTTPConnection:
@@ -100,7 +104,7 @@ class HttpTransport:
         if self._closing.cancelled:
             connection.close()
         elif connection.sock is not None:  # else the server asked to close it
-            self._idle.put(connection)
+            self._idle.append(connection)
         return reply
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterator
 from concurrent.futures import Executor, Future
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from tritonclip.cancellation import Cancellation
@@ -13,6 +14,22 @@ from tritonclip.errors import ClientClosed
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+class Slots:
+    """A semaphore for many threads: `threading.Semaphore`'s own lock is where they would queue."""
+
+    def __init__(self, count: int) -> None:
+        """Let `count` threads in at a time."""
+        self._free: SimpleQueue[None] = SimpleQueue()
+        for _ in range(count):
+            self._free.put(None)
+
+    def __enter__(self) -> None:
+        self._free.get()
+
+    def __exit__(self, *error: object) -> None:
+        self._free.put(None)
 
 
 def in_order(
