@@ -104,9 +104,15 @@ class Batch:
         self._start = start
         self._strict = strict
         self._waiting: dict[int, bytes] = {}
-        self.rows: FloatArray = np.full((len(sources), info.dim), np.nan, dtype=np.float32)
-        """Folded answer, [items, dim] if all are bad; NaN where one is bad, or not embedded yet."""
+        self._rows: FloatArray | None = None
         self.errors: list[InvalidInput] = []
+
+    @property
+    def rows(self) -> FloatArray:
+        """Folded answer, [items, dim] if all are bad; NaN where one is bad, or not embedded yet."""
+        if self._rows is None:
+            self._rows = np.full((len(self._sources), self._info.dim), np.nan, dtype=np.float32)
+        return self._rows
 
     @property
     def is_slow_to_encode(self) -> bool:
@@ -147,8 +153,11 @@ class Batch:
                 f"not {axes}"
             )
         folded = self._modality.fold(vectors)
-        self.rows = np.full((len(self._sources), *folded.shape[1:]), np.nan, dtype=np.float32)
-        self.rows[list(self._waiting)] = folded
+        if items == len(self._sources):
+            self._rows = folded.astype(np.float32)  # a copy: an answer is a view of its message
+        else:
+            self._rows = np.full((len(self._sources), *folded.shape[1:]), np.nan, dtype=np.float32)
+            self._rows[list(self._waiting)] = folded
         self._waiting.clear()
 
     def reject(self, refusal: InvalidInput) -> None:

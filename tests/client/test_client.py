@@ -56,8 +56,10 @@ def test_many_images_give_a_matrix_of_unit_vectors(clip, png):
 
 
 def test_one_item_gives_one_vector_and_none_an_empty_matrix(clip, png):
-    assert clip.embed_images(png(RED)).shape == (4,)
-    assert clip.embed_texts("red").shape == (4,)
+    vector = clip.embed_images(png(RED))
+    assert vector.shape == clip.embed_texts("red").shape == (4,)
+    assert vector.flags.writeable
+    assert vector.dtype == np.float32
     assert clip.embed_images([]).shape == clip.embed_texts(iter(())).shape == (0, 4)
 
 
