@@ -25,6 +25,7 @@ import record
 from tritonclip import Client
 from tritonclip_export import samples, sources
 from tritonclip_export.bundle import Bundle
+from tritonclip_export.encoder_models import Execution
 from tritonclip_export.graph import Encoder
 from tritonclip_export.ports import Ports
 from tritonclip_export.repository import assemble
@@ -43,13 +44,15 @@ def main() -> None:
     """Measure a bundle and write the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundle", type=Path)
+    parser.add_argument("--precision", default="fp32", help="of both encoders, e.g. int8")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="for each figure")
     options = parser.parse_args()
     bundle = Bundle.load(options.bundle)
     figures: dict[str, dict[str, dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        assemble([bundle], Path(folder) / "repository", runtime="python")
-        for kind, items, one, batch in _in_process(bundle):
+        execution = Execution(precision=options.precision)
+        assemble([bundle], Path(folder) / "repository", runtime="python", execution=execution)
+        for kind, items, one, batch in _in_process(bundle, options.precision):
             figures[kind] = {
                 "in process, batch 1": _measure(one, items, 1, options.seconds),
                 f"in process, batch {BATCH}": _batched(batch, items, options.seconds),
@@ -71,13 +74,16 @@ def main() -> None:
         for name, figure in rows.items():
             latency = f"p50 {figure['p50_ms']:8.2f} ms" if "p50_ms" in figure else ""
             print(f"  {name:26} {figure['per_second']:8.1f} /s  {latency}")
-    about = {"checkpoint": bundle.info.source.reference}
-    print(record.save(f"overhead-{bundle.name}", {**about, **figures}))
+    about = {"checkpoint": bundle.info.source.reference, "precision": options.precision}
+    suffix = "" if options.precision == "fp32" else f"-{options.precision}"
+    print(record.save(f"overhead-{bundle.name}{suffix}", {**about, **figures}))
 
 
-def _in_process(bundle: Bundle) -> Iterator[tuple[str, Callable[[], Iterator[Any]], Task, Task]]:
+def _in_process(
+    bundle: Bundle, precision: str
+) -> Iterator[tuple[str, Callable[[], Iterator[Any]], Task, Task]]:
     """Kind, items, and how one item and a batch of them are embedded."""
-    image = Encoder(bundle.file(bundle.artifact("image").file))
+    image = Encoder(bundle.file(bundle.artifact("image", precision=precision).file))
     transform = sources.image_transform(bundle.info.image)
     with ThreadPoolExecutor() as threads:  # the server decodes in parallel, so this does
 
@@ -85,7 +91,7 @@ def _in_process(bundle: Bundle) -> Iterator[tuple[str, Callable[[], Iterator[Any
             return image(np.stack(list(threads.map(transform.pixels, batch))))
 
         yield "images", _images, lambda item: images([item]), images
-    text = Encoder(bundle.file(bundle.artifact("text").file))
+    text = Encoder(bundle.file(bundle.artifact("text", precision=precision).file))
     tokens = sources.text_transform(bundle.info.text, bundle.path)
 
     def texts(batch: list[str]) -> object:

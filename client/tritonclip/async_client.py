@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
 from types import TracebackType
-from typing import TypeVar, cast, overload
+from typing import TypeAlias, TypeVar, cast, overload
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from tritonclip.window import in_order_async
 from tritonclip.wire import AsyncTransport, Call
 
 T = TypeVar("T")
+_Items: TypeAlias = Iterable[object] | AsyncIterable[object]
 
 
 class AsyncClient:
@@ -194,7 +195,7 @@ class AsyncClient:
         return rows[0][0] if single else np.concatenate(rows)
 
     async def _rows(
-        self, modality: Modality, sources: AsyncIterable[object], on_error: OnError | None
+        self, modality: Modality, sources: _Items, on_error: OnError | None
     ) -> AsyncIterator[FloatArray]:
         async with aclosing(self._batches(modality, sources, on_error)) as batches:
             async for batch in batches:
@@ -202,7 +203,7 @@ class AsyncClient:
                     yield row
 
     async def _batches(
-        self, modality: Modality, sources: AsyncIterable[object], on_error: OnError | None
+        self, modality: Modality, sources: _Items, on_error: OnError | None
     ) -> AsyncGenerator[Batch, None]:
         info = await self.info()
         size = min(self._options.batch_size, info.max_batch_size)
@@ -217,7 +218,8 @@ class AsyncClient:
                 await self._converse(embed(self._connected().wire, batch))
             return batch
 
-        results = in_order_async(_pack(packer, sources), work, self._options.window)
+        jobs = packer.alone(sources) or _pack(packer, sources)
+        results = in_order_async(jobs, work, self._options.window)
         async with aclosing(results) as batches:
             async for batch in batches:
                 if on_error is not None:
@@ -266,21 +268,20 @@ def _open(endpoint: Endpoint) -> AsyncTransport:
     return AsyncHttpTransport(endpoint)
 
 
-async def _pack(packer: Packer, sources: AsyncIterable[object]) -> AsyncIterator[Batch]:
-    """`Packer.pack` for an asynchronous iterable."""
-    async for source in sources:
-        if batch := packer.add(source):
+async def _pack(packer: Packer, sources: _Items) -> AsyncIterator[Batch]:
+    """`Packer.pack` for an asynchronous iterable, too."""
+    if not isinstance(sources, AsyncIterable):
+        for batch in packer.pack(sources):
             yield batch
-    if batch := packer.flush():
-        yield batch
+        return
+    async for source in sources:
+        if full := packer.add(source):
+            yield full
+    if rest := packer.flush():
+        yield rest
 
 
-def _items(inputs: object, single: bool) -> AsyncIterable[object]:
+def _items(inputs: object, single: bool) -> _Items:
     if isinstance(inputs, AsyncIterable) and not single:
         return inputs
-    return _walk(one_or_many(inputs, single))
-
-
-async def _walk(items: Iterable[object]) -> AsyncIterator[object]:
-    for item in items:
-        yield item
+    return one_or_many(inputs, single)

@@ -104,9 +104,15 @@ class Batch:
         self._start = start
         self._strict = strict
         self._waiting: dict[int, bytes] = {}
-        self.rows: FloatArray = np.full((len(sources), info.dim), np.nan, dtype=np.float32)
-        """Folded answer, [items, dim] if all are bad; NaN where one is bad, or not embedded yet."""
+        self._rows: FloatArray | None = None
         self.errors: list[InvalidInput] = []
+
+    @property
+    def rows(self) -> FloatArray:
+        """Folded answer, [items, dim] if all are bad; NaN where one is bad, or not embedded yet."""
+        if self._rows is None:
+            self._rows = np.full((len(self._sources), self._info.dim), np.nan, dtype=np.float32)
+        return self._rows
 
     @property
     def is_slow_to_encode(self) -> bool:
@@ -147,8 +153,11 @@ class Batch:
                 f"not {axes}"
             )
         folded = self._modality.fold(vectors)
-        self.rows = np.full((len(self._sources), *folded.shape[1:]), np.nan, dtype=np.float32)
-        self.rows[list(self._waiting)] = folded
+        if items == len(self._sources):
+            self._rows = folded.astype(np.float32)  # a copy: an answer is a view of its message
+        else:
+            self._rows = np.full((len(self._sources), *folded.shape[1:]), np.nan, dtype=np.float32)
+            self._rows[list(self._waiting)] = folded
         self._waiting.clear()
 
     def reject(self, refusal: InvalidInput) -> None:
@@ -216,6 +225,13 @@ class Packer:
         self._weight += weight
         # With a size of one nothing was waiting above, so there is never a second full batch.
         return full or (self.flush() if len(self._sources) >= self._size else None)
+
+    def alone(self, sources: object) -> list[Batch]:
+        """The one batch of `sources`, if it is plain without iterating that they make just one."""
+        if not isinstance(sources, list | tuple | np.ndarray) or not 0 < len(sources) <= self._size:
+            return []
+        fits = sum(map(self._modality.weigh, sources)) <= MAX_REQUEST_BYTES or len(sources) == 1
+        return list(self.pack(sources)) if fits else []
 
     def pack(self, sources: Iterable[object]) -> Iterator[Batch]:
         """Take all of `sources`, one when it is needed."""

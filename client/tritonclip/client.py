@@ -26,7 +26,7 @@ from tritonclip.retry import Backoff
 from tritonclip.scoring import classifications
 from tritonclip.texts import is_single_text
 from tritonclip.types import Classification, FloatArray, Health, ImageInput, OnError
-from tritonclip.window import in_order
+from tritonclip.window import Slots, in_order
 from tritonclip.wire import Call, Transport
 
 T = TypeVar("T")
@@ -70,6 +70,7 @@ class Client:
         self._options = Options(model, timeout, concurrency, batch_size, retries)
         self._transport = _open(parse_endpoint(url))
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="tritonclip")
+        self._slots = Slots(concurrency)
         self._closing = Cancellation()
         self._labels = LabelCache()
         self._info: ModelInfo | None = None
@@ -78,16 +79,18 @@ class Client:
     def info(self) -> ModelInfo:
         """What the model is; asked of the server once."""
         self._check_open()
+        if self._info is not None:
+            return self._info
         with self._info_lock:
             if self._info is None:
                 talk = discover(self._transport.wire, self._options.model)
-                self._info = self._converse(talk, self._closing)
+                self._info = self._converse(talk)
             return self._info
 
     def health(self) -> Health:
         """Whether the server and this client's model are up, without retries."""
         talk = check_health(self._transport.wire, self._options.model)
-        return self._converse(talk, self._closing, self._options.for_health())
+        return self._converse(talk, options=self._options.for_health())
 
     def embed_images(
         self, images: ImageInput | Iterable[ImageInput], *, on_error: OnError | None = None
@@ -258,14 +261,15 @@ class Client:
         size = min(self._options.batch_size, info.max_batch_size)
         packer = Packer(modality, info, size, strict=on_error is None)
 
-        def work(batch: Batch, cancellation: Cancellation) -> Batch:
-            cancellation.check()
-            batch.encode()
-            self._converse(embed(self._transport.wire, batch), cancellation)
+        def work(batch: Batch, cancellation: Cancellation | None) -> Batch:
+            with self._slots:
+                (cancellation or self._closing).check()
+                batch.encode()
+                self._converse(embed(self._transport.wire, batch), cancellation)
             return batch
 
-        window = self._options.window
-        results = in_order(packer.pack(sources), work, self._pool, window, self._closing)
+        jobs = packer.alone(sources) or packer.pack(sources)
+        results = in_order(jobs, work, self._pool, self._options.window, self._closing)
         with closing(results) as batches:
             for batch in batches:
                 if on_error is not None:
@@ -275,7 +279,7 @@ class Client:
     def _converse(
         self,
         conversation: Conversation[T],
-        cancellation: Cancellation,
+        cancellation: Cancellation | None = None,
         options: Options | None = None,
     ) -> T:
         """Carry a conversation through; see `conversations`."""
@@ -292,14 +296,14 @@ class Client:
         except StopIteration as end:
             return cast(T, end.value)
 
-    def _send(self, call: Call[T], cancellation: Cancellation, options: Options) -> T:
+    def _send(self, call: Call[T], cancellation: Cancellation | None, options: Options) -> T:
         backoff = Backoff(options.retries, options.timeout)
         while True:
             try:
                 return self._transport.send(call, backoff.remaining(), cancellation)
             except TritonClipError as error:
                 pause = backoff.pause_after(error)
-            cancellation.sleep(pause)
+            (cancellation or self._closing).sleep(pause)
 
     def _check_open(self) -> None:
         if self._closing.cancelled:

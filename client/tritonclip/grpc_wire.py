@@ -1,12 +1,14 @@
 """The questions and answers in gRPC: KServe v2 messages, as generated for `tritonclient.grpc`.
 
 The raw messages rather than `tritonclient.grpc.InferInput`: that class takes a BYTES tensor only as
-a numpy object array, which it then serialises element by element.
+a numpy object array, which it then serialises element by element. Requests leave here serialized,
+because protobuf would copy the images twice: into the message, and out of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import grpc
@@ -24,6 +26,8 @@ from tritonclip.errors import (
 from tritonclip.info import ModelConfig
 from tritonclip.types import FloatArray
 from tritonclip.wire import OUTPUT, Call, InferRequest, no_server, not_ready, too_late
+
+SERVICE = "/inference.GRPCInferenceService/"
 
 # Triton's own limit, and protobuf's.
 _INT32_MAX = 2**31 - 1
@@ -46,7 +50,7 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
 
 
 class GrpcWire:
-    """Makes calls whose target is a method of `GRPCInferenceService`."""
+    """Makes calls whose target is a method of `SERVICE`; requests and responses are serialized."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         """Word errors for the server at `endpoint`."""
@@ -54,51 +58,63 @@ class GrpcWire:
 
     def infer(self, request: InferRequest) -> Call[FloatArray]:
         """See `Wire`."""
-        message = service_pb2.ModelInferRequest(
-            model_name=request.model,
-            inputs=[
-                service_pb2.ModelInferRequest.InferInputTensor(
-                    name=request.tensor, datatype="BYTES", shape=[len(request.items), 1]
-                )
-            ],
-            outputs=[service_pb2.ModelInferRequest.InferRequestedOutputTensor(name=OUTPUT)],
-            raw_input_contents=[request.serialized()],
-        )
-        return Call("ModelInfer", message, _read_embedding)
+        parts = request.serialized()
+        head = _head(request.model, request.tensor, len(request.items))
+        tensor = _RAW_INPUT + _varint(sum(map(len, parts)))
+        return Call("ModelInfer", b"".join([head, tensor, *parts]), _read_embedding)
 
     def model_config(self, model: str) -> Call[ModelConfig]:
         """See `Wire`."""
 
-        def read(response: Any) -> ModelConfig:
-            parameters = {k: v.string_value for k, v in response.config.parameters.items()}
-            return ModelConfig(response.config.max_batch_size, parameters)
+        def read(response: bytes) -> ModelConfig:
+            config = service_pb2.ModelConfigResponse.FromString(response).config
+            parameters = {k: v.string_value for k, v in config.parameters.items()}
+            return ModelConfig(config.max_batch_size, parameters)
 
-        return Call("ModelConfig", service_pb2.ModelConfigRequest(name=model), read)
+        request = service_pb2.ModelConfigRequest(name=model)
+        return Call("ModelConfig", request.SerializeToString(), read)
 
     def model_ready(self, model: str) -> Call[bool]:
         """See `Wire`."""
+
+        def read(response: bytes) -> bool:
+            return bool(service_pb2.ModelReadyResponse.FromString(response).ready)
+
         request = service_pb2.ModelReadyRequest(name=model)
-        return Call("ModelReady", request, lambda response: bool(response.ready))
+        return Call("ModelReady", request.SerializeToString(), read)
 
     def models(self) -> Call[Mapping[str, str]]:
         """See `Wire`."""
 
-        def read(response: Any) -> Mapping[str, str]:
-            return {m.name: not_ready(m.state, m.reason) for m in response.models}
+        def read(response: bytes) -> Mapping[str, str]:
+            models = service_pb2.RepositoryIndexResponse.FromString(response).models
+            return {m.name: not_ready(m.state, m.reason) for m in models}
 
-        return Call("RepositoryIndex", service_pb2.RepositoryIndexRequest(), read)
+        return Call("RepositoryIndex", b"", read)
 
     def server_live(self) -> Call[bool]:
         """See `Wire`."""
-        return Call("ServerLive", service_pb2.ServerLiveRequest(), lambda r: bool(r.live))
+
+        def read(response: bytes) -> bool:
+            return bool(service_pb2.ServerLiveResponse.FromString(response).live)
+
+        return Call("ServerLive", b"", read)
 
     def server_ready(self) -> Call[bool]:
         """See `Wire`."""
-        return Call("ServerReady", service_pb2.ServerReadyRequest(), lambda r: bool(r.ready))
+
+        def read(response: bytes) -> bool:
+            return bool(service_pb2.ServerReadyResponse.FromString(response).ready)
+
+        return Call("ServerReady", b"", read)
 
     def server_version(self) -> Call[str]:
         """See `Wire`."""
-        return Call("ServerMetadata", service_pb2.ServerMetadataRequest(), lambda r: str(r.version))
+
+        def read(response: bytes) -> str:
+            return str(service_pb2.ServerMetadataResponse.FromString(response).version)
+
+        return Call("ServerMetadata", b"", read)
 
     def failure(self, error: grpc.RpcError, timeout: float) -> TritonClipError:
         """The typed error for a failed call that had `timeout` seconds."""
@@ -134,7 +150,37 @@ def _too_large(details: str) -> bool:
     return "larger than max" in details or "exceeds" in details
 
 
-def _read_embedding(response: Any) -> FloatArray:
+@lru_cache(maxsize=1024)
+def _head(model: str, tensor: str, items: int) -> bytes:
+    """A request without its tensor; a message's serialized parts may simply follow each other."""
+    message = service_pb2.ModelInferRequest(
+        model_name=model,
+        inputs=[
+            service_pb2.ModelInferRequest.InferInputTensor(
+                name=tensor, datatype="BYTES", shape=[items, 1]
+            )
+        ],
+        outputs=[service_pb2.ModelInferRequest.InferRequestedOutputTensor(name=OUTPUT)],
+    )
+    return bytes(message.SerializeToString())
+
+
+def _varint(number: int) -> bytes:
+    """A length, as it stands in a serialized message."""
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
+
+
+# Wire type 2: what follows the field's number is a length and so many bytes.
+_RAW_INPUT = _varint(service_pb2.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER << 3 | 2)
+
+
+def _read_embedding(message: bytes) -> FloatArray:
+    response: Any = service_pb2.ModelInferResponse.FromString(message)
     for output, raw in zip(response.outputs, response.raw_output_contents, strict=False):
         if output.name == OUTPUT and output.datatype == "FP32":
             return np.frombuffer(raw, dtype="<f4").reshape(tuple(output.shape))

@@ -7,10 +7,10 @@ nor stopped, and knows no deadline.
 from __future__ import annotations
 
 import http.client
-import queue
 import socket
 import ssl
 import time
+from collections import deque
 from contextlib import suppress
 from functools import partial
 from typing import TypeVar
@@ -32,17 +32,18 @@ class HttpTransport:
         self.wire = HttpWire(endpoint)
         self._endpoint = endpoint
         self._tls = ssl.create_default_context() if endpoint.tls else None
-        self._idle: queue.LifoQueue[http.client.HTTPConnection] = queue.LifoQueue()
-        self._closed = False
+        self._idle: deque[http.client.HTTPConnection] = deque()
+        self._closing = Cancellation()
 
-    def send(self, call: Call[T], timeout: float, cancellation: Cancellation) -> T:
+    def send(self, call: Call[T], timeout: float, cancellation: Cancellation | None) -> T:
         """The answer to `call`, within about `timeout` seconds.
 
         Raises:
             TritonClipError: whatever went wrong.
         """
-        if self._closed:
+        if self._closing.cancelled:
             raise ClientClosed("the client is closed")
+        cancellation = cancellation or self._closing
         try:
             return call.read(self._exchange(call, time.monotonic() + timeout, cancellation))
         except TimeoutError as error:
@@ -55,16 +56,20 @@ class HttpTransport:
             raise no_server(self._endpoint, error or type(error).__name__) from error
 
     def close(self) -> None:
-        """Disconnect. Requests in flight are for their `Cancellation` to stop."""
-        self._closed = True
-        with suppress(queue.Empty):
+        """Disconnect, and stop what is in flight without a cancellation of its own."""
+        self._closing.cancel()
+        with suppress(IndexError):
             while True:
-                self._idle.get_nowait().close()
+                self._idle.pop().close()
 
     def _exchange(self, call: Call[T], end: float, cancellation: Cancellation) -> HttpReply:
-        with suppress(queue.Empty, ConnectionError):
+        try:
+            waiting = self._idle.pop()
+        except IndexError:
+            return self._exchange_over(self._connection(), call, end, cancellation)
+        with suppress(ConnectionError):
             # A connection that waited may have been dropped meanwhile, which shows only now.
-            return self._exchange_over(self._idle.get_nowait(), call, end, cancellation)
+            return self._exchange_over(waiting, call, end, cancellation)
         return self._exchange_over(self._connection(), call, end, cancellation)
 
     def _connection(self) -> http.client.HTTPConnection:
@@ -96,10 +101,10 @@ class HttpTransport:
         except BaseException:
             connection.close()
             raise
-        if self._closed:
+        if self._closing.cancelled:
             connection.close()
         elif connection.sock is not None:  # else the server asked to close it
-            self._idle.put(connection)
+            self._idle.append(connection)
         return reply
 
 

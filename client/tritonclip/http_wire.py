@@ -55,7 +55,7 @@ class HttpWire:
 
     def infer(self, request: InferRequest) -> Call[FloatArray]:
         """See `Wire`."""
-        tensor = request.serialized()
+        parts = request.serialized()
         header = json.dumps(
             {
                 "inputs": [
@@ -63,7 +63,7 @@ class HttpWire:
                         "name": request.tensor,
                         "shape": [len(request.items), 1],
                         "datatype": "BYTES",
-                        "parameters": {"binary_data_size": len(tensor)},
+                        "parameters": {"binary_data_size": sum(map(len, parts))},
                     }
                 ],
                 "outputs": [{"name": OUTPUT, "parameters": {"binary_data": True}}],
@@ -71,7 +71,7 @@ class HttpWire:
         ).encode()
         return Call(
             f"POST {self._model(request.model)}/infer",
-            HttpRequest({HEADER_LENGTH: str(len(header))}, header + tensor),
+            HttpRequest({HEADER_LENGTH: str(len(header))}, b"".join([header, *parts])),
             self._read_embedding,
         )
 

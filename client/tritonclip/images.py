@@ -26,6 +26,7 @@ ACCEPTED = "a path, encoded bytes, a PIL image, or a uint8 array [H, W], [H, W, 
 
 # What each format gives back in the mode it was given, also to the older Pillow of a server (which
 # cannot read the YCbCr that it writes).
+_BMP_MODES = frozenset({"L", "RGB"})
 _PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA"})
 _TIFF_MODES = frozenset({"CMYK", "F", "I", "I;16", "LAB", "PA"})
 
@@ -95,9 +96,9 @@ def _encode(image: object, max_bytes: int) -> bytes:
     if isinstance(image, str | os.PathLike):
         return _read(os.fspath(image), max_bytes)
     if isinstance(image, np.ndarray):
-        return _encode_array(image)
+        return _encode_array(image, max_bytes)
     if _is_pillow(image):
-        return _encode_pillow(image)
+        return _encode_pillow(image, max_bytes)
     hint = " (what its .read() gives)" if isinstance(image, io.IOBase) else ""
     raise ValueError(f"is a {type(image).__name__}; pass {ACCEPTED}{hint}")
 
@@ -106,18 +107,20 @@ def _read(path: str, max_bytes: int) -> bytes:
     if _URL.match(path):
         raise ValueError("is a URL, which is never fetched; download it and pass its bytes")
     try:
-        if Path(path).is_dir():
-            raise ValueError("is a directory; pass the paths of the images in it")
         with Path(path).open("rb") as file:
-            # One byte more than allowed tells that there is more.
-            return file.read(max_bytes + 1)
+            # Memory is reserved for what is asked for; a pipe does not tell how much that is. One
+            # byte more than allowed tells that there is more.
+            size = os.fstat(file.fileno()).st_size or max_bytes
+            return file.read(min(size, max_bytes) + 1)
     except FileNotFoundError as error:
         raise ValueError("no such file") from error
     except OSError as error:
+        if Path(path).is_dir():
+            raise ValueError("is a directory; pass the paths of the images in it") from error
         raise ValueError(f"cannot be read: {error.strerror or error}") from error
 
 
-def _encode_array(pixels: NDArray[Any]) -> bytes:
+def _encode_array(pixels: NDArray[Any], max_bytes: int) -> bytes:
     from PIL import Image
 
     what = f"is a numpy array of dtype {pixels.dtype} and shape {list(pixels.shape)}"
@@ -127,15 +130,19 @@ def _encode_array(pixels: NDArray[Any]) -> bytes:
         raise ValueError(f"{what}; pass [H, W], [H, W, 3] or [H, W, 4]{hint}")
     if pixels.dtype != np.uint8:
         raise ValueError(f"{what}; pass uint8 pixels from 0 to 255, e.g. (x * 255).astype('uint8')")
-    return _encode_pillow(Image.fromarray(pixels))
+    return _encode_pillow(Image.fromarray(pixels), max_bytes)
 
 
-def _encode_pillow(image: PillowImage) -> bytes:
+def _encode_pillow(image: PillowImage, max_bytes: int) -> bytes:
     if image.mode not in _PNG_MODES | _TIFF_MODES:
         raise ValueError(f"has mode {image.mode}, which cannot be sent; use .convert('RGB')")
     file = io.BytesIO()
     try:
-        if image.mode in _PNG_MODES:
+        if image.mode in _BMP_MODES and _largest_bmp(image) <= max_bytes:
+            # Not compressed: up to twice the bytes of a photograph's PNG, in a fiftieth of the CPU
+            # time here and a thirtieth at the server, which pays off from 0.2 Gbit/s.
+            image.save(file, "BMP")
+        elif image.mode in _PNG_MODES:
             # Level 1 takes a third of the default's time and makes photographs 5 to 10 % larger.
             image.save(file, "PNG", compress_level=1, icc_profile=None)
         else:
@@ -143,6 +150,11 @@ def _encode_pillow(image: PillowImage) -> bytes:
     except Exception as error:  # an image may decode only now, and decoders raise what they like
         raise ValueError(f"cannot be encoded: {error}") from error
     return file.getvalue()
+
+
+def _largest_bmp(image: PillowImage) -> int:
+    # Rows are padded to four bytes; headers and the palette of greys take 1,078.
+    return (image.width + 3) * image.height * len(image.getbands()) + 1078
 
 
 def _is_pillow(image: object) -> TypeGuard[PillowImage]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Generator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterator
 from concurrent.futures import Executor, Future
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from tritonclip.cancellation import Cancellation
@@ -15,9 +16,25 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
+class Slots:
+    """A semaphore for many threads: `threading.Semaphore`'s own lock is where they would queue."""
+
+    def __init__(self, count: int) -> None:
+        """Let `count` threads in at a time."""
+        self._free: SimpleQueue[None] = SimpleQueue()
+        for _ in range(count):
+            self._free.put(None)
+
+    def __enter__(self) -> None:
+        self._free.get()
+
+    def __exit__(self, *error: object) -> None:
+        self._free.put(None)
+
+
 def in_order(
-    jobs: Iterable[T],
-    work: Callable[[T, Cancellation], R],
+    jobs: list[T] | Iterator[T],
+    work: Callable[[T, Cancellation | None], R],
     pool: Executor,
     size: int,
     closing: Cancellation,
@@ -25,8 +42,13 @@ def in_order(
     """Results of `work` in the order of `jobs`, which are read no more than `size` ahead.
 
     Ending it in any way, an exception or Ctrl-C included, stops what is in flight; so does
-    `closing`.
+    `closing`. A list has one job, done in the caller's thread and without a cancellation: there is
+    nothing else to stop, and the pool's thread switches take as much CPU time as a request.
     """
+    if isinstance(jobs, list):
+        (job,) = jobs
+        yield work(job, None)
+        return
     cancellation = Cancellation()
     pending: deque[Future[R]] = deque()
     with closing.stopping(cancellation.cancel):
@@ -49,11 +71,15 @@ def in_order(
 
 
 async def in_order_async(
-    jobs: AsyncIterable[T],
+    jobs: list[T] | AsyncIterator[T],
     work: Callable[[T], Coroutine[Any, Any, R]],
     size: int,
 ) -> AsyncGenerator[R, None]:
     """`in_order` for coroutines."""
+    if isinstance(jobs, list):
+        (job,) = jobs
+        yield await work(job)
+        return
     pending: deque[asyncio.Task[R]] = deque()
     try:
         async for job in jobs:

@@ -32,15 +32,16 @@ class InferRequest:
     tensor: str
     items: Sequence[bytes]
 
-    def serialized(self) -> bytes:
+    def serialized(self) -> list[bytes]:
         """The BYTES tensor as Triton's binary format has it: each item after its length, uint32.
 
-        The format is part of the binary tensor data extension of the KServe v2 protocol.
+        In pieces, so that a protocol copies an image once: into the message that it sends. The
+        format is part of the binary tensor data extension of the KServe v2 protocol.
         """
         parts: list[bytes] = []
         for item in self.items:
             parts += (_LENGTH.pack(len(item)), item)
-        return b"".join(parts)
+        return parts
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Call(Generic[T]):
     target: str
     """The gRPC method, or the HTTP method and path."""
     payload: Any
-    """The protobuf message, or the HTTP headers and body."""
+    """The serialized protobuf message, or the HTTP headers and body."""
     read: Callable[[Any], T]
     """Turns the raw answer into the result."""
 
@@ -87,11 +88,11 @@ class Transport(Protocol):
     def wire(self) -> Wire:
         """Makes the calls that this transport carries."""
 
-    def send(self, call: Call[T], timeout: float, cancellation: Cancellation) -> T:
-        """The answer to `call`."""
+    def send(self, call: Call[T], timeout: float, cancellation: Cancellation | None) -> T:
+        """The answer to `call`; without a cancellation of its own, only `close` stops it."""
 
     def close(self) -> None:
-        """Disconnect."""
+        """Stop what is in flight and disconnect."""
 
 
 class AsyncTransport(Protocol):

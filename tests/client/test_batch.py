@@ -60,7 +60,7 @@ def test_a_buffer_that_is_used_again_is_not_embedded_twice(model_info):
 
 
 def test_items_are_serialised_after_their_lengths():
-    tensor = InferRequest("demo_text", "TEXT", [b"a", b"", b"bcd"]).serialized()
+    tensor = b"".join(InferRequest("demo_text", "TEXT", [b"a", b"", b"bcd"]).serialized())
     assert tensor == b"\1\0\0\0a" + b"\0\0\0\0" + struct.pack("<I", 3) + b"bcd"
 
 

@@ -56,8 +56,10 @@ def test_many_images_give_a_matrix_of_unit_vectors(clip, png):
 
 
 def test_one_item_gives_one_vector_and_none_an_empty_matrix(clip, png):
-    assert clip.embed_images(png(RED)).shape == (4,)
-    assert clip.embed_texts("red").shape == (4,)
+    vector = clip.embed_images(png(RED))
+    assert vector.shape == clip.embed_texts("red").shape == (4,)
+    assert vector.flags.writeable
+    assert vector.dtype == np.float32
     assert clip.embed_images([]).shape == clip.embed_texts(iter(())).shape == (0, 4)
 
 
@@ -93,6 +95,16 @@ def test_requests_are_in_flight_together_but_no_more_than_allowed(url, png):
         start = time.monotonic()
         clip.embed_images(slow)
         assert time.monotonic() - start > 1.15
+
+
+def test_threads_with_one_image_each_share_what_is_allowed_in_flight(url, png):
+    slow = b"sleep 0.3;" + png(RED)
+    for concurrency, at_least, at_most in ((4, 0.5, 1.1), (1, 1.15, 5)):
+        with Client(url, concurrency=concurrency) as clip, ThreadPoolExecutor(4) as pool:
+            clip.info()
+            start = time.monotonic()
+            list(pool.map(clip.embed_images, [slow] * 4))
+            assert at_least < time.monotonic() - start < at_most
 
 
 def test_a_stream_is_lazy_and_may_be_endless(url, png):
@@ -288,14 +300,15 @@ def test_closing_is_idempotent_and_final(url):
             call()
 
 
-def test_closing_ends_what_other_threads_wait_for(url, png):
+@pytest.mark.parametrize("items", [1, 3])
+def test_closing_ends_what_other_threads_wait_for(url, png, items):
     clip = Client(url, batch_size=1)
     clip.info()
     failures = []
 
     def wait():
         try:
-            clip.embed_images([b"sleep 1;" + png(RED)] * 3)
+            clip.embed_images([b"sleep 1;" + png(RED)] * items)
         except ClientClosed as error:
             failures.append(error)
 

@@ -119,16 +119,17 @@ clip.info()
 threading.Timer(0.4, os.kill, [os.getpid(), signal.SIGINT]).start()
 start = time.monotonic()
 try:
-    clip.embed_texts(["sleep 30;red"] * 4)
+    clip.embed_texts(["sleep 30;red"] * int(sys.argv[2]))
 except KeyboardInterrupt:
     print("interrupted", time.monotonic() - start < 1.5)
 """
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
-def test_ctrl_c_ends_a_call_and_the_process(restartable_server, protocol):
+@pytest.mark.parametrize("items", ["1", "4"])
+def test_ctrl_c_ends_a_call_and_the_process(restartable_server, protocol, items):
     run = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED, restartable_server.url(protocol)],
+        [sys.executable, "-c", INTERRUPTED, restartable_server.url(protocol), items],
         capture_output=True,
         text=True,
         timeout=10,

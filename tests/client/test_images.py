@@ -69,6 +69,14 @@ def test_arrays_are_pixels(shape, mode):
     assert (np.asarray(decoded(pixels[:, ::-1])) == pixels[:, ::-1]).all()
 
 
+def test_pixels_are_compressed_only_where_they_would_be_too_large():
+    pixels = np.zeros((100, 100, 3), np.uint8)
+    assert len(encode_image(pixels, 0, LIMIT)) > 30_000
+    small = encode_image(pixels, 0, 30_000)
+    assert len(small) < 1_000
+    assert (np.asarray(Image.open(io.BytesIO(small))) == pixels).all()
+
+
 @pytest.mark.parametrize(
     ("array", "remedy"),
     [

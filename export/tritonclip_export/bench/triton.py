@@ -49,7 +49,7 @@ class Requests:
         items = [self.workload.item(number * self.batch + i) for i in range(self.batch)]
         asked = InferRequest(*_model(self.bundle, self.workload.kind), items)
         if self.endpoint.protocol == "grpc":
-            return Request(GrpcWire(self.endpoint).infer(asked).payload.SerializeToString())
+            return Request(GrpcWire(self.endpoint).infer(asked).payload)
         payload = HttpWire(self.endpoint).infer(asked).payload
         return Request(payload.body, payload.headers)
 
