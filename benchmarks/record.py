@@ -14,10 +14,9 @@ RESULTS = Path(__file__).parent / "results"
 def save(name: str, figures: Any) -> Path:
     """Write `results/NAME.json`: the figures, the machine, versions and the date (UTC)."""
     versions = environment.versions("torch", "open_clip_torch")
-    here = environment.machine()
     content = {
         "date": environment.now()[:10],
-        "machine": f"{here.cpu}, {here.cores} vCPU, {here.memory_gib:.0f} GiB",
+        "machine": machine(),
         "python": versions.pop("python"),
         "packages": versions,
         "figures": figures,
@@ -26,3 +25,9 @@ def save(name: str, figures: Any) -> Path:
     file = RESULTS / f"{name}.json"
     file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return file
+
+
+def machine() -> str:
+    """Processor, cores and memory, in words."""
+    here = environment.machine()
+    return f"{here.cpu}, {here.cores} vCPU, {here.memory_gib:.0f} GiB"
