@@ -1,14 +1,23 @@
-"""`docs/performance.md`, rendered from what `compare.py` measured."""
+"""`docs/performance.md`, rendered from what has been measured.
+
+    python benchmarks/performance_page.py
+
+That is `compare.py`, `zero_shot.py` and `growth.py`; what has no result file has no section.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import performance_studies
+import record
+from studies import Growth, ZeroShot
 from tritonclip_export.bench.plots import throughput_latency
 from tritonclip_export.bench.results import Measurement, Report
 from tritonclip_export.bench.workloads import WORKLOADS
 
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 PLOTS = "performance"
 HEAD = (
     *("server", "in flight", "items/s", "against the ceiling"),
@@ -16,25 +25,42 @@ HEAD = (
 )
 
 
-def write(report: Report, page: Path) -> None:
-    """Write the page, and its plots into a folder beside it."""
-    folder = page.parent / PLOTS
-    folder.mkdir(parents=True, exist_ok=True)
-    for workload in _workloads(report):
-        drawn = throughput_latency(_of(report, workload), title=workload)
-        (folder / f"{workload}.svg").write_text(drawn, encoding="utf-8")
-    page.write_text(render(report), encoding="utf-8")
+def main() -> None:
+    """Render the page from the results that there are."""
+    result = record.RESULTS / "performance.json"
+    write(Report.load(result) if result.exists() else None, PAGE)
+    print(PAGE)
 
 
-def render(report: Report) -> str:
-    """The page as Markdown, its plots in the folder `performance` beside it."""
-    return "\n".join(_lines(report)) + "\n"
+def write(report: Report | None, page: Path, results: Path = record.RESULTS) -> None:
+    """Write the page, and its plots into a folder beside it.
+
+    Args:
+        report: what `compare.py` measured.
+        page: the Markdown file.
+        results: the folder with the other result files, if they are there.
+    """
+    if report is not None:
+        folder = page.parent / PLOTS
+        folder.mkdir(parents=True, exist_ok=True)
+        for workload in _workloads(report):
+            drawn = throughput_latency(_of(report, workload), title=workload)
+            (folder / f"{workload}.svg").write_text(drawn, encoding="utf-8")
+    page.write_text("\n".join(_lines(report, results)) + "\n", encoding="utf-8")
 
 
-def _lines(report: Report) -> Iterator[str]:
-    machine = report.machine
+def _lines(report: Report | None, results: Path) -> Iterator[str]:
     yield "# Performance"
-    yield ""
+    if report is not None:
+        yield from ("", *_compared(report))
+    if (file := results / "zero-shot.json").exists():
+        yield from ("", *performance_studies.zero_shot(ZeroShot.load(file)))
+    if (file := results / "growth.json").exists():
+        yield from ("", *performance_studies.growth(Growth.load(file)))
+
+
+def _compared(report: Report) -> Iterator[str]:
+    machine = report.machine
     yield f"`{report.about.get('source', '')}` on {machine.cores} cores of {machine.cpu}"
     yield f"({', '.join(machine.features)}), {machine.memory_gib:g} GiB,"
     yield f"{'; '.join(machine.gpus) or 'no GPU'}. Measured {report.date}, all in one run, by"
@@ -113,3 +139,7 @@ def _workloads(report: Report) -> list[str]:
 
 def _of(report: Report, workload: str) -> list[Measurement]:
     return [m for m in report.measurements if m.workload == workload]
+
+
+if __name__ == "__main__":
+    main()

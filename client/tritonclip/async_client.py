@@ -59,6 +59,7 @@ class AsyncClient:
         self._closed = False
         self._slots = asyncio.Semaphore(concurrency)
         self._labels = LabelCache()
+        self._labels_lock = asyncio.Lock()
         self._info: ModelInfo | None = None
         self._info_lock = asyncio.Lock()
 
@@ -153,10 +154,13 @@ class AsyncClient:
         key = check_labels(labels), resolve_templates(templates)
         if (known := self._labels.get(key)) is not None:
             return known
-        means = LabelMeans(len(key[0]), len(key[1]), (await self.info()).dim)
-        async for vector in self.stream_texts(prompts(*key)):
-            means.add(vector)
-        return self._labels.put(key, means.result())
+        async with self._labels_lock:  # so that tasks that come together embed a set once
+            if (known := self._labels.get(key)) is not None:
+                return known
+            means = LabelMeans(len(key[0]), len(key[1]), (await self.info()).dim)
+            async for vector in self.stream_texts(prompts(*key)):
+                means.add(vector)
+            return self._labels.put(key, means.result())
 
     async def similarity(
         self,

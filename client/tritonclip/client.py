@@ -73,6 +73,7 @@ class Client:
         self._slots = Slots(concurrency)
         self._closing = Cancellation()
         self._labels = LabelCache()
+        self._labels_lock = threading.Lock()
         self._info: ModelInfo | None = None
         self._info_lock = threading.Lock()
 
@@ -210,10 +211,13 @@ class Client:
         key = check_labels(labels), resolve_templates(templates)
         if (known := self._labels.get(key)) is not None:
             return known
-        means = LabelMeans(len(key[0]), len(key[1]), self.info().dim)
-        for vector in self.stream_texts(prompts(*key)):
-            means.add(vector)
-        return self._labels.put(key, means.result())
+        with self._labels_lock:  # so that threads that come together embed a set once
+            if (known := self._labels.get(key)) is not None:
+                return known
+            means = LabelMeans(len(key[0]), len(key[1]), self.info().dim)
+            for vector in self.stream_texts(prompts(*key)):
+                means.add(vector)
+            return self._labels.put(key, means.result())
 
     def similarity(
         self, images: ImageInput | Iterable[ImageInput], texts: str | Iterable[str]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import sys
+import importlib
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -67,14 +68,16 @@ def report() -> Report:
     )
 
 
-def test_the_page_shows_what_was_measured(
-    report: Report, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def performance_page(root: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(root / "benchmarks"))
-    monkeypatch.delitem(sys.modules, "performance_page", raising=False)
-    import performance_page
+    return importlib.import_module("performance_page")
 
-    performance_page.write(report, tmp_path / "performance.md")
+
+def test_the_page_shows_what_was_measured(
+    report: Report, performance_page: ModuleType, tmp_path: Path
+) -> None:
+    performance_page.write(report, tmp_path / "performance.md", tmp_path)
     page = (tmp_path / "performance.md").read_text()
     ours = "| tritonclip fp32 | 32 | 38.0 ± 1.0 | 0.95 | 31.2 | 40.0 | 50.0 | 60.0 | 1.70 | 1,234 |"
     assert ours in page
@@ -88,3 +91,76 @@ def test_the_page_shows_what_was_measured(
     table = page.split("## jpeg-640x480")[1].split("\n\n")[2].splitlines()
     assert len({row.count("|") for row in table}) == 1
     assert "infinity, grpc" in (tmp_path / "performance" / "jpeg-640x480.svg").read_text()
+    assert "## Growth" not in page
+
+
+def test_the_page_shows_zero_shot_and_growth_where_they_were_measured(
+    performance_page: ModuleType, report: Report, tmp_path: Path
+) -> None:
+    import growth_verdicts
+    import studies
+
+    about = studies.About(
+        date="2026-11-22", machine=report.machine, versions={}, source="ViT-B-32", precision="int8"
+    )
+    rate = Interval(mean=40, low=39, high=41, repeats=(40,) * 3)
+    ratio = Interval(mean=0.985, low=0.98, high=0.99, repeats=(0.985,) * 3)
+    path = studies.PathRow(
+        path="Client.classify",
+        baseline="Client.embed_images",
+        concurrency=8,
+        throughput=rate,
+        ratio=ratio,
+        p50_ms=200,
+        cpu_ms=25,
+    )
+    first = studies.FirstRow(path="NAME_zero_shot", requests=8, seconds=rate)
+    studies.ZeroShot(about=about, labels=1000, paths=(path,), first=(first,)).save(
+        tmp_path / "zero-shot.json"
+    )
+    stream = studies.Stream(
+        encoder="stub",
+        images=1000,
+        seconds=2,
+        tenths=(500,) * 10,
+        client_mib=(100,) * 11,
+        server_mib=(300,) * 11,
+        client_peak_mib=110,
+        server_peak_mib=310,
+        verdict="",
+    )
+    grown = stream.model_copy(
+        update={"images": 10_000, "seconds": 20, "client_mib": (100,) * 10 + (200,)}
+    )
+    one = studies.Instances(
+        instances=1,
+        threads=2,
+        start_seconds=2,
+        throughput=rate,
+        cores=1.9,
+        memory_mib=400,
+        verdict="",
+    )
+    two = one.model_copy(update={"instances": 2, "threads": 1, "memory_mib": 500})
+    few = studies.LabelSets(
+        sets=1, labels=1000, first_seconds=1, throughput=rate, memory_mib=300, verdict=""
+    )
+    many = few.model_copy(update={"sets": 65, "memory_mib": 428})
+    studies.Growth(
+        about=about,
+        streams=growth_verdicts.streams([stream, grown]),
+        instances=growth_verdicts.instances([one, two], cores=2),
+        label_sets=growth_verdicts.label_sets([few, many]),
+    ).save(tmp_path / "growth.json")
+
+    performance_page.write(None, tmp_path / "performance.md", tmp_path)
+
+    page = (tmp_path / "performance.md").read_text()
+    assert "| `Client.classify` | 8 | 40.0 ± 1.0 | 0.985 ± 0.005 | 200.0 | 25.0 |" in page
+    assert "| `NAME_zero_shot` | 8 | 40.00 ± 1.00 |" in page
+    assert "| 300 to 300 (310) | linear: constant throughput and memory |" in page
+    assert "the client's memory grew by 100 MiB after the first tenth" in page
+    assert "memory linear, 100 MiB an instance; throughput 1.00 of one's, because one" in page
+    assert "| 65 | 1,000 | 40 ± 1 | 428 | throughput constant; 2.0 MiB a set |" in page
+    tables = [block.splitlines() for block in page.split("\n\n") if block.startswith("| ")]
+    assert all(len({row.count("|") for row in table}) == 1 for table in tables)

@@ -47,6 +47,8 @@ async def test_the_twins_give_the_same_answers(url, clip, png, tmp_path):
         theirs = twin.label_embeddings(labels, "openai")
         assert (await clip.label_embeddings(labels, "openai") == theirs).all()
         assert await clip.label_embeddings(labels, "openai") is not theirs
+        together = await asyncio.gather(*(clip.label_embeddings(["new"]) for _ in range(8)))
+        assert len({id(vectors) for vectors in together}) == 1
         mine, theirs = await clip.classify(images, labels), twin.classify(images, labels)
         assert [c.top() for c in mine] == [c.top() for c in theirs]
         assert (await clip.classify(path, labels)).label == "red"

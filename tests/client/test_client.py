@@ -229,6 +229,12 @@ def test_label_embeddings_are_kept_and_shared(clip):
         first[0, 0] = 0
 
 
+def test_threads_that_come_together_embed_a_label_set_once(clip):
+    with ThreadPoolExecutor(8) as threads:
+        asked = [threads.submit(clip.label_embeddings, ["red", "a new one"]) for _ in range(8)]
+    assert len({id(answer.result()) for answer in asked}) == 1
+
+
 def test_label_embeddings_average_the_prompts(clip):
     mean = clip.embed_texts(["one cat", "two cat"]).mean(axis=0)
     (label,) = clip.label_embeddings(["cat"], templates=["one {}", "two {}"])

@@ -1,6 +1,7 @@
 """Zero-shot classification equals open_clip's own, through every path, to the last image."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import open_clip
@@ -88,6 +89,29 @@ def test_the_zero_shot_model_gives_the_clients_probabilities(
             with pytest.raises(InferenceServerException, match=message) as failed:
                 ask(**values)
             assert failed.value.status() in ("StatusCode.INVALID_ARGUMENT", "400")
+
+
+def test_first_requests_that_come_together_embed_their_labels_once(server: Server) -> None:
+    labels = [f"label {i} of a set that is new".encode() for i in range(100)]
+    tensors = []
+    for key, value in (("IMAGE", IMAGES[:1]), ("LABELS", labels)):
+        tensor = triton_grpc.InferInput(key, [len(value)], "BYTES")
+        tensor.set_data_from_numpy(np.array(value, np.object_))
+        tensors.append(tensor)
+    with triton_grpc.InferenceServerClient(server.grpc_url) as client:
+
+        def texts() -> int:
+            statistics = client.get_inference_statistics("demo_text_tokenize", as_json=True)
+            return int(statistics["model_stats"][0].get("inference_count", 0))
+
+        def ask(_: int) -> np.ndarray:
+            return client.infer("demo_zero_shot", tensors).as_numpy("PROBABILITIES")
+
+        before = texts()
+        with ThreadPoolExecutor(8) as threads:
+            answers = list(threads.map(ask, range(8)))
+        assert texts() - before == len(labels)
+    np.testing.assert_allclose(answers, np.broadcast_to(answers[0], (8, 1, 100)), atol=1e-6)
 
 
 @pytest.mark.slow

@@ -32,10 +32,10 @@ def machine() -> Machine:
     )
 
 
-def versions() -> dict[str, str]:
-    """Of Python and of the packages that matter, those that are installed."""
+def versions(*more: str) -> dict[str, str]:
+    """Of Python, of the packages that matter and of `more`, those that are installed."""
     found = {"python": platform.python_version()}
-    for package in PACKAGES:
+    for package in (*PACKAGES, *more):
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

@@ -25,7 +25,7 @@ class Meter:
     """Measures some processes and all that they have started, from its making until `read`."""
 
     def __init__(self, pids: Iterable[int]) -> None:
-        self._roots = [psutil.Process(pid) for pid in pids]
+        self._roots = tuple(pids)
         self._began = time.monotonic()
         self._cpu_before = self._cpu()
         self._peak = 0
@@ -33,7 +33,7 @@ class Meter:
 
     def look(self) -> None:
         """Note how much memory is in use; to be called about once a second."""
-        self._peak = max(self._peak, sum(map(_memory, self._processes())))
+        self._peak = max(self._peak, memory(family(self._roots)))
 
     def read(self) -> Usage:
         """What they took since the meter was made."""
@@ -43,29 +43,41 @@ class Meter:
         used = sum(after[pid] - self._cpu_before.get(pid, 0.0) for pid in after)
         return Usage(cores=used / elapsed, memory_mib=self._peak / 2**20)
 
-    def _processes(self) -> Iterator[psutil.Process]:
-        for root in self._roots:
-            try:
-                yield from (root, *root.children(recursive=True))
-            except psutil.NoSuchProcess:
-                continue
-
     def _cpu(self) -> dict[int, float]:
         seconds = {}
-        for process in self._processes():
+        for pid in family(self._roots):
             try:
-                times = process.cpu_times()
+                times = psutil.Process(pid).cpu_times()
             except psutil.Error:
                 continue
-            seconds[process.pid] = times.user + times.system
+            seconds[pid] = times.user + times.system
         return seconds
 
 
-def _memory(process: psutil.Process) -> int:
+def family(pids: Iterable[int]) -> list[int]:
+    """Those processes that still run and all that they have started."""
+    found = []
+    for pid in pids:
+        try:
+            root = psutil.Process(pid)
+            found += [pid, *(child.pid for child in root.children(recursive=True))]
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def memory(pids: Iterable[int]) -> int:
+    """Bytes in use by processes now, as in `Usage`; 0 for one that has gone."""
+    return sum(map(_memory, pids))
+
+
+def _memory(pid: int) -> int:
     try:
-        return int(process.memory_full_info().pss)
-    except (psutil.AccessDenied, AttributeError):
-        return int(process.memory_info().rss)
+        process = psutil.Process(pid)
+        try:
+            return int(process.memory_full_info().pss)
+        except (psutil.AccessDenied, AttributeError):
+            return int(process.memory_info().rss)
     except psutil.Error:
         return 0
 

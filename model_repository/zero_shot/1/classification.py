@@ -39,7 +39,9 @@ def probabilities(
     images: FloatArray, labels: FloatArray, similarity: str, scale: float, bias: float
 ) -> FloatArray:
     """Probabilities [images, labels], float32, of unit vectors [images, dim] and [labels, dim]."""
-    logits = scale * (images.astype(np.float64) @ labels.T.astype(np.float64)) + bias
+    # Not `images @ labels.T`: OpenBLAS wakes its threads for a thousand labels, and on a machine
+    # whose cores are busy they wait for each other a hundred times longer than the product takes.
+    logits = scale * np.einsum("id,ld->il", images, labels).astype(np.float64) + bias
     if similarity == "sigmoid":
         return np.asarray(1.0 / (1.0 + np.exp(-logits)), np.float32)
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))

@@ -1,0 +1,38 @@
+"""Servers of a bundle that a benchmark starts, with its encoders or with some that cost nothing."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tritonclip_export.bundle import Bundle
+from tritonclip_export.encoder_models import Execution
+from tritonclip_export.ports import Ports
+from tritonclip_export.repository import assemble
+from tritonclip_export.server import Server
+
+STUB = Path(__file__).with_name("stub_encoder.py")
+
+
+@contextmanager
+def served(
+    bundle: Bundle, execution: Execution | None = None, *, stub: bool = False
+) -> Iterator[str]:
+    """HOST:PORT of its gRPC endpoint; ends with the block.
+
+    Args:
+        bundle: what is served, by the python runtime.
+        execution: of its encoders; None for what `assemble` does by default.
+        stub: whether they answer with constants instead.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        repository = Path(folder) / "repository"
+        assemble([bundle], repository, runtime="python", execution=execution or Execution())
+        if stub:
+            for encoder in repository.glob("*_encoder"):
+                shutil.copy(STUB, encoder / "1" / "model.py")
+        with Server(repository, ports=Ports(0, 0, 0)) as server:
+            yield server.grpc_url
