@@ -92,7 +92,7 @@ def test_a_wait_that_costs_latency_is_found_written_served_and_kept(
 
 
 @pytest.mark.slow
-def test_where_nothing_is_gained_nothing_is_written(
+def test_where_there_is_no_time_nothing_is_tried_and_nothing_written(
     bundle: Callable[[str], Bundle], tmp_path: Path, environment: dict[str, str]
 ) -> None:
     assemble([bundle("demo")], tmp_path / "repository", runtime="python")
@@ -107,7 +107,7 @@ def test_where_nothing_is_gained_nothing_is_written(
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert "nothing gained" in done.stdout
+    assert "nothing tried" in done.stdout
     assert "no time for instances and threads" in done.stdout
     assert contents(tmp_path / "repository") == before
 

@@ -171,6 +171,8 @@ def _print_gain(found: Tuned, limit: float | None) -> None:
         )
         console.print(f"[dim]{_described(outcome.best, outcome.before)}[/]")
         console.print(f"[dim]written to {', '.join(found.written)}; `assemble` keeps it[/]")
+    elif len(outcome.trials) == 1:
+        console.print(f"{found.workload}: [bold]nothing tried[/], and nothing written")
     else:
         console.print(
             f"{found.workload}: [bold]nothing gained[/] beyond what measurements vary by; nothing "
@@ -197,7 +199,9 @@ def _figures(figures: Figures | None) -> str:
 
 
 def _verdict(trial: Trial) -> str:
+    from rich.markup import escape
+
     colour = _COLOURS.get(trial.verdict, "dim")
     gain = "" if trial.gain is None else f" {trial.gain:+.1%}"
-    reason = f" ({trial.reason})" if trial.reason else ""
+    reason = f" ({escape(trial.reason)})" if trial.reason else ""
     return f"[{colour}]{trial.verdict}[/]{gain}{reason}"

@@ -72,7 +72,7 @@ def own_server(repository: Path, bundle: str) -> Iterator[Host]:
 def running_server(
     url: str, repository: Path, bundle: str, models: Sequence[str]
 ) -> Iterator[Host]:
-    """A server of somebody else's; afterwards it runs `models` as the repository says.
+    """A server of somebody else's; before and after, it runs `models` as the repository says.
 
     Raises:
         TuningError: it is no gRPC address, or the server lets nobody load models.
@@ -83,11 +83,16 @@ def running_server(
         raise TuningError(f"cannot tune over {endpoint}: give the gRPC address, HOST:PORT")
     with Client(url, model=bundle) as client:
         client.info()
+
+    def restore() -> None:
+        with connection(endpoint) as server:
+            load(server, [read_config(repository / model / "config.pbtxt") for model in models])
+
+    restore()
     try:
         yield Host(lambda: endpoint, lambda: True)
     finally:
-        with connection(endpoint) as server:
-            load(server, [read_config(repository / model / "config.pbtxt") for model in models])
+        restore()
 
 
 @contextmanager

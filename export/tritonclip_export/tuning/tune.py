@@ -173,6 +173,7 @@ class _Run:
         deadline = time.monotonic() + seconds
         models = findings.tower_models(self.bundle, workload.kind)
         encoder, feeder = (read_config(self.repository / m / "config.pbtxt") for m in models)
+        baseline = read_setting(encoder, feeder)
         window = self._window(workload, seconds)
         measurements: list[Measurement] = []
 
@@ -182,7 +183,7 @@ class _Run:
 
         machine = Machine(_cores(), _on_gpu(encoder), encoder.max_batch_size, self.concurrency)
         outcome = search(
-            read_setting(encoder, feeder),
+            baseline,
             axes(machine),
             live.measure_under(self.host, (encoder, feeder), load),
             self.objective,
