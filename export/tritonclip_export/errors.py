@@ -45,3 +45,11 @@ class EngineError(TritonClipError):
 
 class BenchmarkError(TritonClipError):
     """A benchmark cannot be run, or its report cannot be read."""
+
+
+class TuningError(TritonClipError):
+    """A repository cannot be tuned here, or a server does not let itself be tuned."""
+
+
+class SettingRefusedError(TuningError):
+    """A server cannot run the models under a setting that `tune` tries, or fails under it."""

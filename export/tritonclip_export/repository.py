@@ -25,6 +25,7 @@ from tritonclip_export.parameters import Limits
 from tritonclip_export.plans import Item
 from tritonclip_export.staging import replace_folder, staging_folder
 from tritonclip_export.tensorrt_target import Target
+from tritonclip_export.tuning import findings
 from tritonclip_export.wiring import check_repository
 
 BUNDLE_PARAMETER = f"{parameters.PREFIX}bundle"
@@ -52,6 +53,8 @@ class Assembled:
     missing: tuple[Missing, ...]
     precisions: dict[str, Precision | None]
     """Of each encoder; None for an engine that is still to be built."""
+    tuned: tuple[str, ...] = ()
+    """Models that keep what `tune` found for them."""
 
 
 def assemble(
@@ -62,6 +65,7 @@ def assemble(
     execution: Execution | None = None,
     limits: Limits | None = None,
     prune: bool = False,
+    keep_tuned: bool = True,
 ) -> Assembled:
     """Assemble the models of `bundles` into the repository at `target`.
 
@@ -73,6 +77,8 @@ def assemble(
         limits: what one image of a request may be.
         prune: remove the models of bundles that are not named. Folders that `assemble` did not
             write are never touched.
+        keep_tuned: carry over what `tune` found for the same bundle name, runtime and precision, in
+            place of the instances and threads of `execution`.
 
     Raises:
         BundleError: a file of a bundle is missing or damaged.
@@ -93,6 +99,7 @@ def assemble(
     with staging_folder(target) as staging:
         missing: list[Missing] = []
         precisions: dict[str, Precision | None] = {}
+        tuned: list[str] = []
         for bundle in bundles:
             bundle.check_files()
             models = _Models(bundle, staging, runtime, execution, limits or Limits())
@@ -104,6 +111,8 @@ def assemble(
                 for file, command in wanted.items()
                 if not _keep_engine(bundle, file, staging, target)
             ]
+            if keep_tuned:
+                tuned += findings.keep(bundle.name, staging, target)
         check_repository(staging)
         staged = sorted(path.name for path in staging.iterdir())
         others = sorted(name for name in existing if name not in staged)
@@ -125,6 +134,7 @@ def assemble(
         kept=tuple(() if prune else others),
         missing=tuple(missing),
         precisions=precisions,
+        tuned=tuple(tuned),
     )
 
 

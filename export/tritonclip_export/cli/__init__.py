@@ -9,7 +9,15 @@ from typing import Annotated
 
 import typer
 
-from tritonclip_export.cli import assembling, benching, building, queries, serving, toolchain
+from tritonclip_export.cli import (
+    assembling,
+    benching,
+    building,
+    queries,
+    serving,
+    toolchain,
+    tuning,
+)
 from tritonclip_export.cli.failures import report
 
 app = typer.Typer(
@@ -50,7 +58,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         serving.doctor,
     ),
     "Query a running server": (queries.embed, queries.classify, queries.info),
-    "Measure a running server": (benching.bench, benching.cost),
+    "Measure a running server": (benching.bench, benching.cost, tuning.tune),
 }
 for _panel, _commands in _COMMANDS.items():
     for _command in _commands:

@@ -68,10 +68,17 @@ def assemble(
         ),
     ] = None,
     instances: Annotated[
-        int, typer.Option(min=1, help="Of each encoder, on each GPU or on the CPU.")
-    ] = 1,
+        int | None,
+        typer.Option(min=1, help="Of each encoder, on each GPU or on the CPU. (default: 1)"),
+    ] = None,
     max_image_bytes: Annotated[int | None, typer.Option(help="Limit for one image.")] = None,
     max_image_pixels: Annotated[int | None, typer.Option(help="Limit for one image.")] = None,
+    untuned: Annotated[
+        bool,
+        typer.Option(
+            "--untuned", help="Drop what `tune` found, as --instances and --threads do, too."
+        ),
+    ] = False,
     prune: Annotated[
         bool, typer.Option("--prune", help="Remove models of bundles that are not named.")
     ] = False,
@@ -141,7 +148,7 @@ def assemble(
         execution=Execution(
             precision=precision.value if precision else None,
             device=device.value if device else None,
-            instances=instances,
+            instances=instances or 1,
             threads=threads,
             accelerator=accelerator.value,
             engine_cache=engine_cache,
@@ -152,6 +159,7 @@ def assemble(
         ),
         limits=Limits(**{key: value for key, value in limits.items() if value is not None}),
         prune=prune,
+        keep_tuned=not untuned and instances is None and threads is None,
     )
     if json:
         output.print_json(asdict(done))
@@ -185,5 +193,7 @@ def _print_models(done: Assembled) -> None:
         if names:
             console.print(label)
             console.print(Padding("  ".join(names), (0, 0, 0, 2)), soft_wrap=False)
+    if done.tuned:
+        console.print(f"[dim]as `tune` found best: {', '.join(done.tuned)}; --untuned drops it[/]")
     if done.kept:
         console.print("[dim]kept models belong to bundles not named here; --prune removes them[/]")

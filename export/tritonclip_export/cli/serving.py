@@ -39,6 +39,10 @@ def serve(
             metavar="SECONDS", help="Follow changes of the repository, looking this often."
         ),
     ] = None,
+    explicit: Annotated[
+        bool,
+        typer.Option("--explicit", help="Let callers load models anew, as `tune --server` does."),
+    ] = False,
     container: Annotated[
         bool,
         typer.Option("--container", help="NVIDIA's container instead of the server from PyPI."),
@@ -64,7 +68,12 @@ def serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     ports = Ports(http=http_port, grpc=grpc_port, metrics=metrics_port)
-    control: Literal["none", "poll"] = "none" if poll is None else "poll"
+    if explicit and poll is not None:
+        raise InvalidArgument("--explicit and --poll are two ways to change a running server")
+    control: Literal["none", "poll", "explicit"] = "none" if poll is None else "poll"
+    if explicit:
+        control = "explicit"
+    load = ("*",) if explicit else ()
     if container:
         from tritonclip_export import container as docker
         from tritonclip_export.repository import server_arguments
@@ -77,6 +86,7 @@ def serve(
             ports=ports,
             control=control,
             poll_seconds=poll or 5,
+            load=load,
             extra_args=server_arguments(repository),
         )
         print(shlex.join(command))
@@ -95,6 +105,7 @@ def serve(
         ports=ports,
         control=control,
         poll_seconds=poll or 5,
+        load=load,
         log_level=Level[log_level.value.upper()],
     )
     try:

@@ -1,0 +1,207 @@
+"""`tune`: the settings under which a repository is served best, found and written."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tritonclip_export.cli import output
+from tritonclip_export.cli.output import Json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from tritonclip_export.bench.workloads import Workload
+    from tritonclip_export.tuning.search import Figures, Trial
+    from tritonclip_export.tuning.setting import Setting
+    from tritonclip_export.tuning.tune import Tuned
+
+
+class Objective(str, Enum):
+    """What counts as better."""
+
+    throughput = "throughput"
+    latency = "latency"
+
+
+_WHAT = "What is sent"
+_CALLERS = {Objective.throughput: 32, Objective.latency: 4}
+_COLOURS = {"kept": "green", "refused": "red", "over the limit": "yellow"}
+
+
+def tune(
+    repository: Annotated[
+        Path, typer.Argument(help="What `assemble` wrote; may be in use.")
+    ] = Path("repository"),
+    bundle: Annotated[
+        str | None, typer.Option("--bundle", help="Its name, if the repository has several.")
+    ] = None,
+    objective: Annotated[
+        Objective,
+        typer.Option(help="Items a second, or the 99th percentile of latency."),
+    ] = Objective.throughput,
+    p99: Annotated[
+        float | None,
+        typer.Option(metavar="MS", help="The most throughput whose p99 stays within this."),
+    ] = None,
+    minutes: Annotated[float, typer.Option(help="For both towers together, about.")] = 5,
+    seconds: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Of one measurement, at least. (default: by the time there is)"),
+    ] = None,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Callers, each waiting for its answer. (default: 32; 4 for latency)"
+        ),
+    ] = None,
+    workloads: Annotated[
+        str,
+        typer.Option(
+            help="One for each tower to tune, named as for `bench`; comma-separated.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = "jpeg-640x480,text-short",
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            help="A folder of your own images for the image tower.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, help="That make the load.", rich_help_panel=_WHAT)
+    ] = 1,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Tune on this server of the repository, started with `serve --explicit`. "
+            "(default: start the one from PyPI)",
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Find instances, threads and batching that serve best on this machine, and write them.
+
+    Each candidate runs under load on a real server. One that gains more than measurements vary is
+    kept, and in the end compared with the beginning once more. `assemble` keeps what was written.
+    """
+    from dataclasses import asdict
+
+    from tritonclip.errors import InvalidArgument
+    from tritonclip_export import samples
+    from tritonclip_export.bench import workloads as known
+    from tritonclip_export.tuning.search import Objective as Wanted
+    from tritonclip_export.tuning.tune import tune as tuned
+
+    if p99 is not None and (p99 <= 0 or objective is Objective.latency):
+        raise InvalidArgument(
+            "--p99 is a positive limit for --objective throughput; --objective latency makes p99 "
+            "as small as it can"
+        )
+    if minutes <= 0:
+        raise InvalidArgument(f"--minutes must be positive, not {minutes:g}")
+    wanted = known.named(workloads)
+    if images:
+        wanted = [w for w in wanted if w.kind != "image"]
+        wanted.insert(0, known.of_files(samples.images_in(images)))
+    console = output.console(stderr=True)
+
+    def show(workload: Workload, trial: Trial) -> None:
+        baselines.setdefault(workload.name, trial.setting)
+        what = _described(trial.setting, baselines[workload.name])
+        console.print(f"{workload.name}  {what}  {_figures(trial.figures)}  {_verdict(trial)}")
+
+    baselines: dict[str, Setting] = {}
+    done = tuned(
+        repository,
+        wanted,
+        bundle=bundle,
+        objective=Wanted(objective.value, p99),
+        concurrency=concurrency or _CALLERS[objective],
+        processes=processes,
+        seconds=minutes * 60,
+        each=seconds,
+        server=server,
+        show=show,
+    )
+    if json:
+        output.print_json([asdict(found) for found in done])
+        return
+    output.print_table(_table(done))
+    for found in done:
+        _print_gain(found, p99)
+
+
+def _table(done: list[Tuned]) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("workload", no_wrap=True)
+    table.add_column("candidate")
+    table.add_column("items/s", justify="right", no_wrap=True)
+    table.add_column("p99", justify="right", no_wrap=True)
+    table.add_column("")
+    for found in done:
+        for trial in found.outcome.trials:
+            f = trial.figures
+            table.add_row(
+                found.workload,
+                _described(trial.setting, found.outcome.before),
+                f"{f.throughput:,.1f}" if f else "",
+                f"{f.p99_ms:,.1f}" if f else "",
+                _verdict(trial),
+            )
+    return table
+
+
+def _print_gain(found: Tuned, limit: float | None) -> None:
+    console, outcome = output.console(), found.outcome
+    before, best = outcome.figures_before, outcome.figures_best
+    if outcome.gained:
+        console.print(
+            f"{found.workload}: [bold]gained {outcome.gain:.1%}[/] "
+            f"({_figures(before)} -> {_figures(best)}), where {outcome.noise:.1%} could be noise"
+        )
+        console.print(f"[dim]{_described(outcome.best, outcome.before)}[/]")
+        console.print(f"[dim]written to {', '.join(found.written)}; `assemble` keeps it[/]")
+    elif len(outcome.trials) == 1:
+        console.print(f"{found.workload}: [bold]nothing tried[/], and nothing written")
+    else:
+        console.print(
+            f"{found.workload}: [bold]nothing gained[/] beyond what measurements vary by; nothing "
+            f"written ({_figures(best)})"
+        )
+    if limit is not None and best.p99_ms > limit:
+        console.print(f"[yellow]p99 is still {best.p99_ms:,.1f} ms, over {limit:g} ms[/]")
+    if outcome.untried:
+        console.print(
+            f"[yellow]no time for {', '.join(outcome.untried)}[/]: give more with --minutes"
+        )
+    for doubt in found.doubts:
+        console.print(f"[yellow]{found.workload}:[/] {doubt}")
+
+
+def _described(setting: Setting, baseline: Setting) -> str:
+    changes = setting.changes(baseline)
+    listed = ", ".join(f"{name} {old} -> {new}" for name, (old, new) in changes.items())
+    return listed or "as it is"
+
+
+def _figures(figures: Figures | None) -> str:
+    return f"{figures.throughput:,.1f}/s, p99 {figures.p99_ms:,.1f} ms" if figures else ""
+
+
+def _verdict(trial: Trial) -> str:
+    from rich.markup import escape
+
+    colour = _COLOURS.get(trial.verdict, "dim")
+    gain = "" if trial.gain is None else f" {trial.gain:+.1%}"
+    reason = f" ({escape(trial.reason)})" if trial.reason else ""
+    return f"[{colour}]{trial.verdict}[/]{gain}{reason}"
