@@ -21,7 +21,7 @@ from tritonclip_export.bundle import Bundle, Tokens
 from tritonclip_export.encoder_models import Encoder, Execution, Runtime, encoders
 from tritonclip_export.errors import RepositoryError
 from tritonclip_export.model_config import parse_config, read_config, render_config
-from tritonclip_export.parameters import Limits
+from tritonclip_export.parameters import Limits, Preprocess
 from tritonclip_export.plans import Item
 from tritonclip_export.staging import replace_folder, staging_folder
 from tritonclip_export.tensorrt_target import Target
@@ -59,6 +59,7 @@ def assemble(
     runtime: Runtime,
     execution: Execution | None = None,
     limits: Limits | None = None,
+    preprocess: Preprocess = "exact",
     prune: bool = False,
 ) -> Assembled:
     """Assemble the models of `bundles` into the repository at `target`.
@@ -69,6 +70,7 @@ def assemble(
         runtime: what executes the encoders.
         execution: how.
         limits: what one image of a request may be.
+        preprocess: how images become pixels.
         prune: remove the models of bundles that are not named. Folders that `assemble` did not
             write are never touched.
 
@@ -92,7 +94,9 @@ def assemble(
         missing: list[Missing] = []
         for bundle in bundles:
             bundle.check_files()
-            wanted = _Models(bundle, staging, runtime, execution, limits or Limits()).write()
+            wanted = _Models(
+                bundle, staging, runtime, execution, limits or Limits(), preprocess
+            ).write()
             missing += [
                 Missing(target / file, command)
                 for file, command in wanted.items()
@@ -176,6 +180,7 @@ class _Models:
         runtime: Runtime,
         execution: Execution,
         limits: Limits,
+        preprocess: Preprocess,
     ) -> None:
         self.bundle = bundle
         self.info = bundle.info
@@ -183,6 +188,7 @@ class _Models:
         self.runtime = runtime
         self.execution = execution
         self.limits = limits
+        self.preprocess = preprocess
         self.encoders = encoders(bundle, runtime, execution)
         self.max_batch = min(encoder.max_batch for encoder in self.encoders.values())
         self.dims = {
@@ -194,14 +200,19 @@ class _Models:
     def write(self) -> dict[str, str]:
         """Write all models; returns engines that are still to be built, with the command."""
         info = self.info
-        self._model("image_preprocess", parameters.image_preprocess(info.image, self.limits))
+        self._model(
+            "image_preprocess",
+            parameters.image_preprocess(info.image, self.limits, self.preprocess),
+        )
         self._model("text_tokenize", parameters.text_tokenize(info.text))
         self._text_windows()
         for tokens in info.tokens:
             self._tokens(tokens)
         self._model("zero_shot", parameters.zero_shot(info.name, info.similarity, self.max_batch))
         precisions = {tower: encoder.precision for tower, encoder in self.encoders.items()}
-        described = parameters.description(info, self.runtime, precisions, self.limits)
+        described = parameters.description(
+            info, self.runtime, precisions, self.limits, self.preprocess
+        )
         self._model("image", described)
         self._model("text", described)
         missing: dict[str, str] = {}

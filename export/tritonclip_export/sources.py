@@ -26,9 +26,13 @@ def sources() -> Path:
     return installed if installed.is_dir() else Path(__file__).parents[2] / "model_repository"
 
 
-def image_transform(image: ImageSpec, limits: parameters.Limits | None = None) -> Any:
+def image_transform(
+    image: ImageSpec,
+    limits: parameters.Limits | None = None,
+    mode: parameters.Preprocess = "exact",
+) -> Any:
     """The server's `ImageTransform` for `image`; its `pixels(encoded)` gives PIXELS."""
-    values = parameters.image_preprocess(image, limits or parameters.Limits())
+    values = parameters.image_preprocess(image, limits or parameters.Limits(), mode)
     module = _load("image_preprocess/1/pixels.py")
     return module.ImageTransform.from_parameters(_as_parsed(values))
 

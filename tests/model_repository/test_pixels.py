@@ -64,6 +64,9 @@ FILES = {
     "jpeg cmyk": lambda: saved(photo().convert("CMYK"), "JPEG"),
     "jpeg grey": lambda: saved(photo().convert("L"), "JPEG"),
     "jpeg exif-rotated": rotated_by_exif,
+    "jpeg of two pictures": lambda: saved(
+        photo(), "MPO", save_all=True, append_images=[photo(90, 60)]
+    ),
     "png": lambda: saved(photo(), "PNG"),
     "png palette": lambda: saved(photo().quantize(32), "PNG"),
     "png palette with transparency": transparent_palette,
@@ -284,3 +287,57 @@ def test_a_bomb_is_refused_before_it_is_decoded() -> None:
 
     with pytest.raises(ValueError, match="12000 x 12000 is over the limit"):
         image_transform(spec(TRANSFORMS["squash"])).pixels(bomb)
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_a_draft_differs_from_exact_only_where_a_jpeg_is_decoded_smaller(name: str) -> None:
+    exact, draft = (
+        image_transform(spec(TRANSFORMS[name]), mode=mode) for mode in ("exact", "draft")
+    )
+    differ = set()
+    for file, make in FILES.items():
+        encoded = make()
+        try:
+            expected = exact.pixels(encoded)
+        except ValueError:  # a side of zero pixels
+            continue
+        pixels = draft.pixels(encoded)
+        assert np.abs(pixels.astype(int) - expected).mean() < 3
+        if not np.array_equal(pixels, expected):
+            differ.add(file)
+    assert {"jpeg", "jpeg progressive", "jpeg grey", "jpeg of two pictures"} <= differ
+    assert all(file.startswith("jpeg") or file == "odd margins" for file in differ)
+
+
+@pytest.mark.parametrize("width", [64, 127, 128, 130, 511, 517, 1000])
+@pytest.mark.parametrize("name", ["shortest bicubic", "squash, not square", "longest"])
+def test_a_draft_is_in_its_place(name: str, width: int) -> None:
+    """A slope would show a shift; a picture decoded smaller than its target would be blurred."""
+    slope = np.linspace(0, 255, width * 2)[None, :, None] * np.ones((width, 1, 3))
+    encoded = saved(Image.fromarray(slope.astype(np.uint8)), "JPEG", quality=95)
+    exact, draft = (
+        image_transform(spec(TRANSFORMS[name]), mode=mode).pixels(encoded).astype(int)
+        for mode in ("exact", "draft")
+    )
+    assert np.abs(draft - exact).max() <= 2
+
+
+def test_a_draft_is_as_sharp_as_what_it_is_resized_to() -> None:
+    stripes = np.where(np.arange(512) // 8 % 2, 230, 20)[None, :, None] * np.ones((512, 1, 3))
+    encoded = saved(Image.fromarray(stripes.astype(np.uint8)), "JPEG", quality=95)
+    pixels = image_transform(spec({**TRANSFORMS["squash"], "size": 128}), mode="draft").pixels(
+        encoded
+    )
+    assert np.ptp(pixels[0, 64]) > 180
+
+
+def test_a_draft_of_a_picture_over_the_limit_is_refused_by_its_own_size() -> None:
+    large = saved(Image.new("RGB", (3000, 2000)), "JPEG")
+    limits = Limits(max_image_pixels=4_000_000)
+    with pytest.raises(ValueError, match="3000 x 2000 is over the limit"):
+        image_transform(spec(TRANSFORMS["squash"]), limits, "draft").pixels(large)
+
+
+def test_a_truncated_jpeg_is_refused_as_a_draft_too() -> None:
+    with pytest.raises(ValueError, match="truncated"):
+        image_transform(spec(TRANSFORMS["squash"]), mode="draft").pixels(FILES["jpeg"]()[:4000])
