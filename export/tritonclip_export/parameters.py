@@ -15,7 +15,7 @@ from tritonclip_export.tokenizer import bucket_lengths
 
 PREFIX = "tritonclip_"
 
-Preprocess = Literal["exact", "draft"]
+Preprocess = Literal["exact", "draft", "dali"]
 PREPROCESS: tuple[Preprocess, ...] = get_args(Preprocess)
 
 

@@ -51,6 +51,7 @@ TOLERANCES = {
     "served": Tolerance(relative_to_spread=1e-3, min_cosine=0.99999),
     # Ways to preprocess that are not exact: what they do is in docs/preprocessing.md.
     "draft": Tolerance(relative_to_spread=1e-1, min_cosine=0.99, min_retrieval=0.9),
+    "dali": Tolerance(relative_to_spread=5e-2, min_cosine=0.995, min_retrieval=0.9),
 }
 EXACT = "every value equal"
 

@@ -203,6 +203,7 @@ class _Models:
         self._model(
             "image_preprocess",
             parameters.image_preprocess(info.image, self.limits, self.preprocess),
+            self._preprocess_where,
         )
         self._model("text_tokenize", parameters.text_tokenize(info.text))
         self._text_windows()
@@ -254,6 +255,11 @@ class _Models:
             tokenizer = self.info.text.tokenizer
             _link(self.bundle.file(tokenizer), version / tokenizer)
         return version
+
+    def _preprocess_where(self, config: Any) -> None:
+        if self.preprocess == "dali":
+            # A GPU where the server has one.
+            config.instance_group[0].kind = config.instance_group[0].KIND_AUTO
 
     def _tokens(self, tokens: Tokens) -> None:
         """Write an optional output: its ensemble, and the graph that it ends in."""

@@ -37,6 +37,21 @@ def image_transform(
     return module.ImageTransform.from_parameters(_as_parsed(values))
 
 
+def set_up_pillow(threads: int) -> None:
+    """Set this process up to decode in so many threads, as the server is."""
+    _load("image_preprocess/1/pixels.py").set_up_pillow(threads)
+
+
+def jpeg_pipeline(transform: Any, max_batch: int) -> Any:
+    """The server's `JpegPipeline` for the mode `dali`, on one thread of the CPU.
+
+    Raises:
+        ImportError: DALI is not installed.
+    """
+    module = _load("image_preprocess/1/jpeg_pipeline.py")
+    return module.JpegPipeline(transform, max_batch, 1, None)
+
+
 def text_transform(text: TextSpec, folder: Path) -> Any:
     """The server's `TextTransform` for `text`, whose tokenizer file lies in `folder`."""
     values = parameters.text_tokenize(text)

@@ -45,6 +45,7 @@ class Preprocess(str, Enum):
 
     exact = "exact"
     draft = "draft"
+    dali = "dali"
 
 
 class Accelerator(str, Enum):
@@ -77,7 +78,8 @@ def assemble(
     preprocess: Annotated[
         Preprocess,
         typer.Option(
-            help="exact: the checkpoint's own pixels. draft: large JPEGs in a fraction of the time."
+            help="exact: the checkpoint's own pixels. draft: large JPEGs in a fraction of the "
+            "time. dali: JPEGs on the GPU."
         ),
     ] = Preprocess.exact,
     max_image_bytes: Annotated[int | None, typer.Option(help="Limit for one image.")] = None,

@@ -1,12 +1,14 @@
 """Triton Python backend: IMAGE (encoded files) -> PIXELS.
 
 Every image of every request in the dynamic batch decodes in one thread pool; Pillow releases the
-GIL while it decodes and resizes. A request with bad images fails alone, naming each of them.
+GIL while it decodes and resizes. A request with bad images fails alone, naming each of them. In the
+mode `dali` the JPEG files of the batch go through one DALI pipeline instead.
 """
 
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
@@ -18,29 +20,56 @@ class TritonPythonModel:
 
     def initialize(self, args):
         """Read the transform from the model's parameters and start the threads."""
-        self.transform = ImageTransform.from_parameters(
-            json.loads(args["model_config"])["parameters"]
-        )
+        config = json.loads(args["model_config"])
+        self.transform = ImageTransform.from_parameters(config["parameters"])
         threads = len(os.sched_getaffinity(0))
         set_up_pillow(threads)
         self.threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="decode")
+        self.jpegs = None
+        if self.transform.mode == "dali":
+            gpu = int(args["model_instance_device_id"])
+            self.jpegs = _jpeg_pipeline(
+                self.transform,
+                config["max_batch_size"],
+                threads,
+                gpu if args["model_instance_kind"] == "GPU" else None,
+            )
 
     def execute(self, requests):
         """Answer each request with PIXELS [batch, 3, height, width], uint8, or with an error."""
-        pending = [self._start(request) for request in requests]
-        return [
-            _respond(pixels, [future.result() for future in images]) for pixels, images in pending
-        ]
+        batches = [self._images_and_pixels(request) for request in requests]
+        jobs = [job for images, pixels in batches for job in zip(images, pixels, strict=True)]
+        errors = iter(self._run(jobs))
+        return [_respond(pixels, list(islice(errors, len(pixels)))) for _, pixels in batches]
 
     def finalize(self):
         """Stop the threads."""
         self.threads.shutdown(cancel_futures=True)
 
-    def _start(self, request):
-        """The array that a request's images go to, and what will say how each of them went."""
+    def _images_and_pixels(self, request):
+        """A request's files and the array that they go to."""
         images = pb_utils.get_input_tensor_by_name(request, "IMAGE").as_numpy().reshape(-1)
         pixels = np.empty((len(images), 3, self.transform.height, self.transform.width), np.uint8)
-        return pixels, list(map(self.threads.submit, [self._attempt] * len(images), images, pixels))
+        return images, pixels
+
+    def _run(self, jobs):
+        """Do each job, a file and where its pixels go; returns why it is bad, or None, for each."""
+        placed = {}
+        if self.jpegs:
+            found = self.threads.map(self.jpegs.placement, [encoded for encoded, _ in jobs])
+            placed = {i: placement for i, placement in enumerate(found) if placement}
+        futures = {i: self._submit(jobs[i]) for i in range(len(jobs)) if i not in placed}
+        if placed:
+            pixels = self.jpegs.pixels([jobs[i][0] for i in placed], list(placed.values()))
+            if pixels is None:
+                futures |= {i: self._submit(jobs[i]) for i in placed}
+            else:
+                for i, one in zip(placed, pixels, strict=True):
+                    jobs[i][1][...] = one
+        return [futures[i].result() if i in futures else None for i in range(len(jobs))]
+
+    def _submit(self, job):
+        return self.threads.submit(self._attempt, *job)
 
     def _attempt(self, encoded, pixels):
         """Why the image is bad, or None."""
@@ -51,6 +80,17 @@ class TritonPythonModel:
         except MemoryError:
             return BadImageError("not enough memory to decode it")
         return None
+
+
+def _jpeg_pipeline(*arguments):
+    try:
+        from jpeg_pipeline import JpegPipeline
+    except ImportError as error:
+        raise pb_utils.TritonModelException(
+            f"a repository assembled with --preprocess dali needs DALI on the server ({error}): "
+            "pip install nvidia-dali-cuda130, or assemble it with --preprocess draft"
+        ) from error
+    return JpegPipeline(*arguments)
 
 
 def _respond(pixels, errors):
