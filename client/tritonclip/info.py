@@ -46,6 +46,8 @@ class ModelInfo:
     """Tokens that the text tower sees; a longer text is cut there, unless `long` says otherwise."""
     precision: str
     runtime: str
+    preprocess: str
+    """How images become pixels: `exact`, as the checkpoint's own transform does, or another way."""
     weights_sha256: str
     max_image_bytes: int
     """Largest encoded image the server takes."""
@@ -114,6 +116,7 @@ def parse_info(name: str, image: ModelConfig, text: ModelConfig) -> ModelInfo:
         context_length=read.positive("context_length"),
         precision=read.text("precision"),
         runtime=read.text("runtime"),
+        preprocess=read.text("preprocess"),
         weights_sha256=read.text("weights_sha256"),
         max_image_bytes=read.positive("max_image_bytes"),
         max_image_pixels=read.positive("max_image_pixels"),

@@ -8,11 +8,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from tritonclip_export.bundle import BundleInfo, ImageSpec, Precision, Similarity, TextSpec, Tower
 from tritonclip_export.tokenizer import bucket_lengths
 
 PREFIX = "tritonclip_"
+
+Preprocess = Literal["exact", "draft", "dali"]
+PREPROCESS: tuple[Preprocess, ...] = get_args(Preprocess)
 
 
 @dataclass(frozen=True)
@@ -24,8 +28,8 @@ class Limits:
     max_image_pixels: int = 89_478_485
 
 
-def image_preprocess(image: ImageSpec, limits: Limits) -> dict[str, str]:
-    """For `image_preprocess`: the transform and its limits."""
+def image_preprocess(image: ImageSpec, limits: Limits, mode: Preprocess) -> dict[str, str]:
+    """For `image_preprocess`: the transform, its mode and its limits."""
     return {
         "height": str(image.height),
         "width": str(image.width),
@@ -35,6 +39,7 @@ def image_preprocess(image: ImageSpec, limits: Limits) -> dict[str, str]:
         "fill": str(image.fill),
         "rules": image.rules,
         "transparency": image.transparency,
+        "mode": mode,
         "max_bytes": str(limits.max_image_bytes),
         "max_pixels": str(limits.max_image_pixels),
     }
@@ -77,6 +82,7 @@ def description(
     runtime: str,
     precisions: Mapping[Tower, Precision | None],
     limits: Limits,
+    preprocess: Preprocess,
 ) -> dict[str, str]:
     """For the ensembles: what the model is, for `Client.info()` and for people.
 
@@ -85,6 +91,7 @@ def description(
         runtime: what executes the encoders.
         precisions: of each tower; None for an engine that nobody described.
         limits: what one image of a request may be.
+        preprocess: how images become pixels.
     """
     named = {tower: precision or "unknown" for tower, precision in precisions.items()}
     alike = len(set(named.values())) == 1
@@ -103,6 +110,7 @@ def description(
         if alike
         else ", ".join(f"{tower} {precision}" for tower, precision in named.items()),
         "runtime": runtime,
+        "preprocess": preprocess,
         "max_image_bytes": str(limits.max_image_bytes),
         "max_image_pixels": str(limits.max_image_pixels),
     }

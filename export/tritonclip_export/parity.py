@@ -49,16 +49,19 @@ TOLERANCES = {
     # An engine rounds at other places than the emulation of its graph.
     "engine": Tolerance(relative_to_spread=2e-2, min_cosine=0.9998, min_retrieval=0.96),
     "served": Tolerance(relative_to_spread=1e-3, min_cosine=0.99999),
+    # Ways to preprocess that are not exact: what they do is in docs/preprocessing.md.
+    "draft": Tolerance(relative_to_spread=1e-1, min_cosine=0.99, min_retrieval=0.9),
+    "dali": Tolerance(relative_to_spread=5e-2, min_cosine=0.995, min_retrieval=0.9),
 }
 EXACT = "every value equal"
 
 
-def served_tolerance(precision: str) -> Tolerance:
-    """What a server may differ by from FP32 that says it serves `precision`.
+def served_tolerance(precision: str, preprocess: str) -> Tolerance:
+    """What a server may differ by from FP32 on exact pixels, by what it says of itself.
 
-    Where the towers differ it says `image fp16, text fp32`, and the looser one counts.
+    Where the towers differ it says `image fp16, text fp32`. The loosest of all counts.
     """
-    words = precision.replace(",", " ").split()
+    words = [*precision.replace(",", " ").split(), preprocess]
     found = [TOLERANCES[word] for word in words if word in TOLERANCES]
     return max([TOLERANCES["served"], *found], key=lambda tolerance: tolerance.relative_to_spread)
 

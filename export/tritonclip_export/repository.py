@@ -21,7 +21,7 @@ from tritonclip_export.bundle import Bundle, Precision, Tokens
 from tritonclip_export.encoder_models import Encoder, Execution, Runtime, encoders
 from tritonclip_export.errors import RepositoryError
 from tritonclip_export.model_config import parse_config, read_config, render_config
-from tritonclip_export.parameters import Limits
+from tritonclip_export.parameters import Limits, Preprocess
 from tritonclip_export.plans import Item
 from tritonclip_export.staging import replace_folder, staging_folder
 from tritonclip_export.tensorrt_target import Target
@@ -64,6 +64,7 @@ def assemble(
     runtime: Runtime,
     execution: Execution | None = None,
     limits: Limits | None = None,
+    preprocess: Preprocess = "exact",
     prune: bool = False,
     keep_tuned: bool = True,
 ) -> Assembled:
@@ -75,6 +76,7 @@ def assemble(
         runtime: what executes the encoders.
         execution: how.
         limits: what one image of a request may be.
+        preprocess: how images become pixels.
         prune: remove the models of bundles that are not named. Folders that `assemble` did not
             write are never touched.
         keep_tuned: carry over what `tune` found for the same bundle name, runtime and precision, in
@@ -102,7 +104,7 @@ def assemble(
         tuned: list[str] = []
         for bundle in bundles:
             bundle.check_files()
-            models = _Models(bundle, staging, runtime, execution, limits or Limits())
+            models = _Models(bundle, staging, runtime, execution, limits or Limits(), preprocess)
             wanted = models.write()
             for tower, encoder in models.encoders.items():
                 precisions[f"{bundle.name}_{tower}_encoder"] = encoder.precision
@@ -193,6 +195,7 @@ class _Models:
         runtime: Runtime,
         execution: Execution,
         limits: Limits,
+        preprocess: Preprocess,
     ) -> None:
         self.bundle = bundle
         self.info = bundle.info
@@ -200,6 +203,7 @@ class _Models:
         self.runtime = runtime
         self.execution = execution
         self.limits = limits
+        self.preprocess = preprocess
         self.encoders = encoders(bundle, runtime, execution)
         self.max_batch = min(encoder.max_batch for encoder in self.encoders.values())
         self.dims = {
@@ -211,14 +215,20 @@ class _Models:
     def write(self) -> dict[str, str]:
         """Write all models; returns engines that are still to be built, with the command."""
         info = self.info
-        self._model("image_preprocess", parameters.image_preprocess(info.image, self.limits))
+        self._model(
+            "image_preprocess",
+            parameters.image_preprocess(info.image, self.limits, self.preprocess),
+            self._preprocess_where,
+        )
         self._model("text_tokenize", parameters.text_tokenize(info.text))
         self._text_windows()
         for tokens in info.tokens:
             self._tokens(tokens)
         self._model("zero_shot", parameters.zero_shot(info.name, info.similarity, self.max_batch))
         precisions = {tower: encoder.precision for tower, encoder in self.encoders.items()}
-        described = parameters.description(info, self.runtime, precisions, self.limits)
+        described = parameters.description(
+            info, self.runtime, precisions, self.limits, self.preprocess
+        )
         self._model("image", described)
         self._model("text", described)
         missing: dict[str, str] = {}
@@ -260,6 +270,11 @@ class _Models:
             tokenizer = self.info.text.tokenizer
             _link(self.bundle.file(tokenizer), version / tokenizer)
         return version
+
+    def _preprocess_where(self, config: Any) -> None:
+        if self.preprocess == "dali":
+            # A GPU where the server has one.
+            config.instance_group[0].kind = config.instance_group[0].KIND_AUTO
 
     def _tokens(self, tokens: Tokens) -> None:
         """Write an optional output: its ensemble, and the graph that it ends in."""

@@ -26,11 +26,30 @@ def sources() -> Path:
     return installed if installed.is_dir() else Path(__file__).parents[2] / "model_repository"
 
 
-def image_transform(image: ImageSpec, limits: parameters.Limits | None = None) -> Any:
+def image_transform(
+    image: ImageSpec,
+    limits: parameters.Limits | None = None,
+    mode: parameters.Preprocess = "exact",
+) -> Any:
     """The server's `ImageTransform` for `image`; its `pixels(encoded)` gives PIXELS."""
-    values = parameters.image_preprocess(image, limits or parameters.Limits())
+    values = parameters.image_preprocess(image, limits or parameters.Limits(), mode)
     module = _load("image_preprocess/1/pixels.py")
     return module.ImageTransform.from_parameters(_as_parsed(values))
+
+
+def set_up_pillow(threads: int) -> None:
+    """Set this process up to decode in so many threads, as the server is."""
+    _load("image_preprocess/1/pixels.py").set_up_pillow(threads)
+
+
+def jpeg_pipeline(transform: Any, max_batch: int) -> Any:
+    """The server's `JpegPipeline` for the mode `dali`, on one thread of the CPU.
+
+    Raises:
+        ImportError: DALI is not installed.
+    """
+    module = _load("image_preprocess/1/jpeg_pipeline.py")
+    return module.JpegPipeline(transform, max_batch, 1, None)
 
 
 def text_transform(text: TextSpec, folder: Path) -> Any:

@@ -8,6 +8,9 @@ Each hop is compared with the one before it, on the same real inputs:
     fp16, ...   the FP32 graphs          -> the graphs at that precision, emulated without CUDA
     engine      the graphs compiled      -> the engines for the GPU of this machine, if it has one
     served      the FP32 graphs          -> embeddings over the network
+
+The pixels are those of the mode `exact`; a server with another one says so, and its stage is called
+`served (draft)`: it is compared with exact pixels, by the tolerance of its mode.
 """
 
 from __future__ import annotations
@@ -277,7 +280,7 @@ def _engine_embeddings(
 
 
 def _served(server: str, bundle: Bundle, inputs: Inputs, onnx: Pair) -> Hop:
-    """Compare what is served with FP32, by the tolerance of the precision that it is served in."""
+    """Compare what is served with FP32, by the tolerance of its precision and preprocessing."""
     from tritonclip import Client
 
     with Client(server, model=bundle.name) as client:
@@ -288,7 +291,9 @@ def _served(server: str, bundle: Bundle, inputs: Inputs, onnx: Pair) -> Hop:
                 f"({info.weights_sha256[:12]}...) than this bundle; assemble it again"
             )
         embedded = Pair(client.embed_images(inputs.images), client.embed_texts(inputs.texts))
-    return _hop("served", onnx, embedded, parity.served_tolerance(info.precision))
+    stage = "served" if info.preprocess == "exact" else f"served ({info.preprocess})"
+    tolerance = parity.served_tolerance(info.precision, info.preprocess)
+    return _hop(stage, onnx, embedded, tolerance)
 
 
 def _pixels(image: Any, inputs: Inputs) -> list[npt.NDArray[np.uint8]]:

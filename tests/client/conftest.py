@@ -29,6 +29,7 @@ PARAMETERS = {
     "context_length": "77",
     "precision": "fp32",
     "runtime": "python",
+    "preprocess": "exact",
     "weights_sha256": "ab" * 32,
     "max_image_bytes": "1000000",
     "max_image_pixels": "50000000",

@@ -15,6 +15,7 @@ PARAMETERS = {
     "tritonclip_context_length": "64",
     "tritonclip_precision": "fp16",
     "tritonclip_runtime": "tensorrt",
+    "tritonclip_preprocess": "exact",
     "tritonclip_weights_sha256": "ab" * 32,
     "tritonclip_max_image_bytes": "33554432",
     "tritonclip_max_image_pixels": "89478485",

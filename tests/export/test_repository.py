@@ -11,7 +11,7 @@ from tritonclip_export.bundle import Bundle
 from tritonclip_export.encoder_models import RUNTIMES, Runtime
 from tritonclip_export.errors import BundleError, RepositoryError
 from tritonclip_export.model_config import read_config
-from tritonclip_export.parameters import Limits
+from tritonclip_export.parameters import PREPROCESS, Limits
 from tritonclip_export.repository import Missing, assemble
 from tritonclip_export.sources import sources
 from tritonclip_export.wiring import check_repository
@@ -99,6 +99,16 @@ def test_only_what_changed_is_replaced(resnet: Bundle, tmp_path: Path) -> None:
     )
 
     assert done.written == ("resnet_image", "resnet_image_preprocess", "resnet_text")
+
+
+def test_a_repository_says_how_its_images_become_pixels(resnet: Bundle, tmp_path: Path) -> None:
+    for mode in PREPROCESS:
+        target = tmp_path / mode
+        assemble([resnet], target, runtime="python", preprocess=mode)
+        described = read_config(target / "resnet_image" / "config.pbtxt").parameters
+        told = read_config(target / "resnet_image_preprocess" / "config.pbtxt").parameters
+        assert described["tritonclip_preprocess"].string_value == mode
+        assert told["mode"].string_value == mode
 
 
 def test_an_engine_put_in_place_by_hand_stays_while_it_is_for_these_weights(

@@ -40,6 +40,14 @@ class Device(str, Enum):
     cpu = "cpu"
 
 
+class Preprocess(str, Enum):
+    """How images become pixels."""
+
+    exact = "exact"
+    draft = "draft"
+    dali = "dali"
+
+
 class Accelerator(str, Enum):
     """What executes a graph on the GPU, inside ONNX Runtime."""
 
@@ -71,6 +79,13 @@ def assemble(
         int | None,
         typer.Option(min=1, help="Of each encoder, on each GPU or on the CPU. (default: 1)"),
     ] = None,
+    preprocess: Annotated[
+        Preprocess,
+        typer.Option(
+            help="exact: the checkpoint's own pixels. draft: large JPEGs in a fraction of the "
+            "time. dali: JPEGs on the GPU."
+        ),
+    ] = Preprocess.exact,
     max_image_bytes: Annotated[int | None, typer.Option(help="Limit for one image.")] = None,
     max_image_pixels: Annotated[int | None, typer.Option(help="Limit for one image.")] = None,
     untuned: Annotated[
@@ -158,6 +173,7 @@ def assemble(
             else None,
         ),
         limits=Limits(**{key: value for key, value in limits.items() if value is not None}),
+        preprocess=preprocess.value,
         prune=prune,
         keep_tuned=not untuned and instances is None and threads is None,
     )

@@ -141,6 +141,7 @@ def bench(
             "source": info.source,
             "precision": info.precision,
             "runtime": info.runtime,
+            "preprocess": info.preprocess,
         },
         measurements=tuple(measurements),
     )

@@ -1,18 +1,18 @@
 """Triton Python backend: IMAGE (encoded files) -> PIXELS.
 
 Every image of every request in the dynamic batch decodes in one thread pool; Pillow releases the
-GIL while it decodes and resizes. A request with bad images fails alone, naming each of them.
+GIL while it decodes and resizes. A request with bad images fails alone, naming each of them. In the
+mode `dali` the JPEG files of the batch go through one DALI pipeline instead.
 """
 
 import json
 import os
-import warnings
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from PIL import Image
-from pixels import BadImageError, ImageTransform
+from pixels import BadImageError, ImageTransform, set_up_pillow
 
 
 class TritonPythonModel:
@@ -20,49 +20,82 @@ class TritonPythonModel:
 
     def initialize(self, args):
         """Read the transform from the model's parameters and start the threads."""
-        self.transform = ImageTransform.from_parameters(
-            json.loads(args["model_config"])["parameters"]
-        )
-        # The transform's own pixel limit replaces Pillow's, which cannot be set per model.
-        Image.MAX_IMAGE_PIXELS = None
-        warnings.simplefilter("ignore")  # strangers' EXIF would fill the server's log
-        self.threads = ThreadPoolExecutor(
-            max_workers=len(os.sched_getaffinity(0)), thread_name_prefix="decode"
-        )
+        config = json.loads(args["model_config"])
+        self.transform = ImageTransform.from_parameters(config["parameters"])
+        threads = len(os.sched_getaffinity(0))
+        set_up_pillow(threads)
+        self.threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="decode")
+        self.jpegs = None
+        if self.transform.mode == "dali":
+            gpu = int(args["model_instance_device_id"])
+            self.jpegs = _jpeg_pipeline(
+                self.transform,
+                config["max_batch_size"],
+                threads,
+                gpu if args["model_instance_kind"] == "GPU" else None,
+            )
 
     def execute(self, requests):
         """Answer each request with PIXELS [batch, 3, height, width], uint8, or with an error."""
-        pending = [
-            [
-                self.threads.submit(self._attempt, encoded)
-                for encoded in pb_utils.get_input_tensor_by_name(request, "IMAGE")
-                .as_numpy()
-                .reshape(-1)
-            ]
-            for request in requests
-        ]
-        return [_respond([future.result() for future in images]) for images in pending]
+        batches = [self._images_and_pixels(request) for request in requests]
+        jobs = [job for images, pixels in batches for job in zip(images, pixels, strict=True)]
+        errors = iter(self._run(jobs))
+        return [_respond(pixels, list(islice(errors, len(pixels)))) for _, pixels in batches]
 
     def finalize(self):
         """Stop the threads."""
         self.threads.shutdown(cancel_futures=True)
 
-    def _attempt(self, encoded):
+    def _images_and_pixels(self, request):
+        """A request's files and the array that they go to."""
+        images = pb_utils.get_input_tensor_by_name(request, "IMAGE").as_numpy().reshape(-1)
+        pixels = np.empty((len(images), 3, self.transform.height, self.transform.width), np.uint8)
+        return images, pixels
+
+    def _run(self, jobs):
+        """Do each job, a file and where its pixels go; returns why it is bad, or None, for each."""
+        placed = {}
+        if self.jpegs:
+            found = self.threads.map(self.jpegs.placement, [encoded for encoded, _ in jobs])
+            placed = {i: placement for i, placement in enumerate(found) if placement}
+        futures = {i: self._submit(jobs[i]) for i in range(len(jobs)) if i not in placed}
+        if placed:
+            pixels = self.jpegs.pixels([jobs[i][0] for i in placed], list(placed.values()))
+            if pixels is None:
+                futures |= {i: self._submit(jobs[i]) for i in placed}
+            else:
+                for i, one in zip(placed, pixels, strict=True):
+                    jobs[i][1][...] = one
+        return [futures[i].result() if i in futures else None for i in range(len(jobs))]
+
+    def _submit(self, job):
+        return self.threads.submit(self._attempt, *job)
+
+    def _attempt(self, encoded, pixels):
+        """Why the image is bad, or None."""
         try:
-            return self.transform.pixels(encoded)
+            self.transform.pixels(encoded, pixels)
         except BadImageError as error:
             return error
         except MemoryError:
             return BadImageError("not enough memory to decode it")
+        return None
 
 
-def _respond(results):
-    bad = [
-        f"image {i}: {result}"
-        for i, result in enumerate(results)
-        if isinstance(result, BadImageError)
-    ]
+def _jpeg_pipeline(*arguments):
+    try:
+        from jpeg_pipeline import JpegPipeline
+    except ImportError as error:
+        raise pb_utils.TritonModelException(
+            f"a repository assembled with --preprocess dali needs DALI on the server ({error}): "
+            "pip install nvidia-dali-cuda130, or assemble it with --preprocess draft"
+        ) from error
+    return JpegPipeline(*arguments)
+
+
+def _respond(pixels, errors):
+    bad = [f"image {i}: {error}" for i, error in enumerate(errors) if error]
     if bad:
         error = pb_utils.TritonError("\n".join(bad), pb_utils.TritonError.INVALID_ARG)
         return pb_utils.InferenceResponse(error=error)
-    return pb_utils.InferenceResponse([pb_utils.Tensor("PIXELS", np.stack(results))])
+    return pb_utils.InferenceResponse([pb_utils.Tensor("PIXELS", pixels)])
