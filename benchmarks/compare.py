@@ -12,7 +12,6 @@ the OpenVINO ceiling, install `openvino` beside this package.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -81,8 +80,7 @@ def compare(options: argparse.Namespace) -> Report:
         load = f"{measurement.workload}, {measurement.concurrency}"
         print(f"{measurement.server}, {load}: {rate:.1f}/s", flush=True)
 
-    with_openvino = importlib.util.find_spec("openvino") is not None
-    for engine in in_process.ENGINES if with_openvino else in_process.ENGINES[:1]:
+    for engine in in_process.engines(_precisions(options)):
         for workload in chosen:
             for load in loads:
                 add(in_process.measure(engine, bundle, workload, protocol, batch=load))
@@ -105,6 +103,10 @@ def compare(options: argparse.Namespace) -> Report:
     )
 
 
+def _precisions(options: argparse.Namespace) -> list[Precision]:
+    return [cast(Precision, precision) for precision in options.precisions.split(",")]
+
+
 def _sweep(
     service: Service,
     workload: workloads.Workload,
@@ -121,8 +123,8 @@ def _services(
     options: argparse.Namespace, bundle: Bundle
 ) -> Iterator[tuple[str, Callable[[], AbstractContextManager[Service]]]]:
     """Names of what is compared, ours first, and how each is started."""
-    for precision in options.precisions.split(","):
-        yield f"tritonclip {precision}", partial(_ours, bundle, cast(Precision, precision))
+    for precision in _precisions(options):
+        yield f"tritonclip {precision}", partial(_ours, bundle, precision)
     interpreters = dict(given.split("=", 1) for given in options.interpreter)
     wanted = options.peers.split(",")
     for peer in PEERS:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import performance_studies
+import performance_summary
 import record
 from studies import Growth, ZeroShot
 from tritonclip_export.bench.plots import throughput_latency
@@ -68,8 +69,10 @@ def _compared(report: Report) -> Iterator[str]:
     yield "load generator shares the machine. Weights are random: they do not change the speed."
     yield ""
     yield "*Against the ceiling*: throughput relative to ONNX Runtime in process with the same"
-    yield "preprocessing, at as many items a batch as requests are in flight here. ± is the 95 %"
-    yield "confidence interval over repeats; cores and memory are the server's, all its processes."
+    yield "preprocessing and precision (FP32 for others), at as many items a batch as requests are"
+    yield "in flight here. ± is the 95 % confidence interval over repeats; cores and memory are the"
+    yield "server's, all its processes."
+    yield from performance_summary.lines(report)
     for workload in _workloads(report):
         measured = _of(report, workload)
         yield from ("", f"## {workload}", "", f"![Throughput and latency]({PLOTS}/{workload}.svg)")
@@ -86,12 +89,15 @@ def _compared(report: Report) -> Iterator[str]:
 def _table(measured: Sequence[Measurement]) -> Iterator[str]:
     yield f"| {' | '.join(HEAD)} |"
     yield "|---|" + "---:|" * 9
-    ceiling = {
-        m.concurrency: m.throughput.mean for m in measured if m.server == "ONNX Runtime, in process"
+    ceilings = {
+        (m.server, m.concurrency): m.throughput.mean
+        for m in measured
+        if m.server.startswith("ONNX Runtime")
     }
     for m in measured:
         half = "" if m.throughput.low is None else f" ± {m.throughput.mean - m.throughput.low:,.1f}"
-        highest = ceiling.get(m.concurrency)
+        precision = "int8" if "int8" in m.server else "fp32"
+        highest = ceilings.get((f"ONNX Runtime {precision}, in process", m.concurrency))
         latency = m.latency
         cells = [
             m.server,

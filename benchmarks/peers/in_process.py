@@ -1,17 +1,19 @@
 """ONNX Runtime and OpenVINO without a server: what the hardware gives, for a ceiling.
 
-The server's own preprocessing and tokenizing code and the bundle's FP32 graphs, in one process and
+The server's own preprocessing and tokenizing code and the bundle's own graphs, in one process and
 one loop; `concurrency` items in a batch, decoded in parallel as the server does.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -22,18 +24,34 @@ from tritonclip_export.bench.measure import Protocol
 from tritonclip_export.bench.results import Measurement
 from tritonclip_export.bench.usage import Meter
 from tritonclip_export.bench.workloads import Kind, Workload
-from tritonclip_export.bundle import Bundle
+from tritonclip_export.bundle import Bundle, Precision
 from tritonclip_export.graph import Encoder
 
-ENGINES = ("ONNX Runtime", "OpenVINO FP32", "OpenVINO BF16")
+
+@dataclass(frozen=True)
+class Engine:
+    """A library, and the precision in which it computes: of its graph, or its own."""
+
+    library: Literal["ONNX Runtime", "OpenVINO"]
+    precision: Precision
+
+    @property
+    def name(self) -> str:
+        """As it is reported."""
+        return f"{self.library} {self.precision}, in process"
 
 
-def embedder(engine: str, bundle: Bundle, kind: Kind) -> Callable[[list[bytes]], object]:
-    """What embeds a batch of encoded images or UTF-8 texts.
+def engines(precisions: Sequence[Precision]) -> list[Engine]:
+    """ONNX Runtime at the precisions that are served, and OpenVINO if it is installed."""
+    found = [Engine("ONNX Runtime", precision) for precision in precisions]
+    if importlib.util.find_spec("openvino") is not None:
+        # INT8 wants a graph of its own: `cpu_engines.py` has that comparison.
+        found += [Engine("OpenVINO", "fp32"), Engine("OpenVINO", "bf16")]
+    return found
 
-    Raises:
-        ModuleNotFoundError: OpenVINO is not installed.
-    """
+
+def embedder(engine: Engine, bundle: Bundle, kind: Kind) -> Callable[[list[bytes]], object]:
+    """What embeds a batch of encoded images or UTF-8 texts."""
     encode = _encoder(engine, bundle, kind)
     if kind == "image":
         transform = sources.image_transform(bundle.info.image)
@@ -43,20 +61,20 @@ def embedder(engine: str, bundle: Bundle, kind: Kind) -> Callable[[list[bytes]],
     return lambda batch: encode(tokens.pad(tokens.encode([text.decode() for text in batch])))
 
 
-def _encoder(engine: str, bundle: Bundle, kind: Kind) -> Callable[[Any], object]:
-    graph = bundle.file(bundle.artifact(kind).file)
-    if engine == "ONNX Runtime":
-        return Encoder(graph)
+def _encoder(engine: Engine, bundle: Bundle, kind: Kind) -> Callable[[Any], object]:
+    if engine.library == "ONNX Runtime":
+        return Encoder(bundle.file(bundle.artifact(kind, precision=engine.precision).file))
     import openvino
 
-    precision = {"OpenVINO FP32": "f32", "OpenVINO BF16": "bf16"}[engine]
-    options = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+    hint = {"fp32": "f32", "bf16": "bf16"}[engine.precision]
+    options = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+    graph = bundle.file(bundle.artifact(kind).file)
     compiled = openvino.Core().compile_model(str(graph), "CPU", options)
     return lambda batch: compiled([batch])[0]
 
 
 def measure(
-    engine: str, bundle: Bundle, workload: Workload, protocol: Protocol, *, batch: int
+    engine: Engine, bundle: Bundle, workload: Workload, protocol: Protocol, *, batch: int
 ) -> Measurement:
     """Embed batches one after the other."""
     embed = embedder(engine, bundle, workload.kind)
@@ -71,7 +89,7 @@ def measure(
     log = closed_loop([embed], make, timing)
     used = meter.read()
     return Measurement(
-        server=f"{engine}, in process",
+        server=engine.name,
         workload=workload.name,
         protocol="in process",
         concurrency=batch,

@@ -1,0 +1,195 @@
+"""What executes encoders fastest on this CPU: ONNX Runtime and OpenVINO, at every precision.
+
+    pip install openvino nncf                       # beside this package
+    tritonclip export ViT-B-32 --random-weights 0
+    tritonclip build bundles/ViT-B-32 --precision int8 --graphs-only
+    python benchmarks/cpu_engines.py bundles/ViT-B-32
+
+The encoders alone, without preprocessing or a server, each engine in a process of its own, with as
+many threads as there are cores. Rounds of all engines follow each other, so that a machine whose
+speed drifts treats them alike. OpenVINO's INT8 is NNCF's static quantisation with SmoothQuant,
+calibrated on the sample images and texts; ONNX Runtime's is what `build` writes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import psutil
+
+import record
+from tritonclip_export import parity, samples, verify
+from tritonclip_export.bundle import TOWERS, Bundle, Tower
+
+BATCHES = (1, 8, 32)
+SECONDS = 0.7
+ROUNDS = 5
+
+Tensor = np.ndarray[Any, Any]
+Run = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What executes a graph, and how."""
+
+    name: str
+    library: Literal["onnxruntime", "openvino"]
+    precision: Literal["fp32", "bf16", "int8"]
+    options: tuple[str, ...] = ()
+
+
+ENGINES = (
+    Engine("ONNX Runtime FP32", "onnxruntime", "fp32"),
+    Engine("ONNX Runtime FP32, as served", "onnxruntime", "fp32", ("served",)),
+    Engine("ONNX Runtime INT8", "onnxruntime", "int8"),
+    Engine("ONNX Runtime INT8, as served", "onnxruntime", "int8", ("served",)),
+    Engine("OpenVINO FP32", "openvino", "fp32"),
+    Engine("OpenVINO BF16", "openvino", "bf16"),
+    Engine("OpenVINO INT8", "openvino", "int8"),
+)
+
+
+def main() -> None:
+    """Measure every engine on both towers and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("bundle", type=Path)
+    bundle = Bundle.load(parser.parse_args().bundle)
+    inputs = verify.Inputs.read(samples.sample_images(), samples.sample_texts())
+    batches = verify.Batches.of(bundle, inputs)
+    figures: dict[str, Any] = {"checkpoint": bundle.name}
+    for tower in TOWERS:
+        tensors = [np.asarray(item) for item in batches.of_tower(tower)]
+        figures[tower] = _tower(bundle, tower, tensors)
+    print(record.save("cpu-engines", figures))
+
+
+def _tower(bundle: Bundle, tower: Tower, tensors: list[Tensor]) -> dict[str, Any]:
+    with ExitStack() as stack:
+        workers = {e.name: stack.enter_context(_Worker(bundle, tower, e, tensors)) for e in ENGINES}
+        rates: dict[str, dict[int, list[float]]] = {
+            name: {batch: [] for batch in BATCHES} for name in workers
+        }
+        for _ in range(ROUNDS):
+            for name, worker in workers.items():
+                for batch in BATCHES:
+                    rates[name][batch].append(worker.ask(batch))
+        reference = workers[ENGINES[0].name].embeddings
+        figures = {}
+        for name, worker in workers.items():
+            tolerance = parity.TOLERANCES["int8" if "INT8" in name else "bf16"]
+            found = parity.compare(name, reference, worker.embeddings, tolerance)
+            figures[name] = {
+                "per_second": {str(b): statistics.median(rates[name][b]) for b in BATCHES},
+                "memory_mib": worker.ask(None),
+                "relative_to_spread": found.relative_to_spread,
+                "min_cosine": found.min_cosine,
+            }
+            print(tower, name, figures[name], flush=True)
+    return figures
+
+
+class _Worker:
+    """A process with one engine; what it embedded is `embeddings`."""
+
+    def __init__(self, bundle: Bundle, tower: Tower, engine: Engine, tensors: list[Tensor]) -> None:
+        context = get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(
+            target=_serve, args=(theirs, bundle, tower, engine, tensors), daemon=True
+        )
+
+    def __enter__(self) -> _Worker:
+        self._process.start()
+        self.embeddings: Tensor = self._pipe.recv()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.join()
+
+    def ask(self, batch: int | None) -> float:
+        """Items a second at a batch size; with None, its memory at its peak, in MiB."""
+        self._pipe.send(batch)
+        return float(self._pipe.recv())
+
+
+def _serve(
+    pipe: Connection, bundle: Bundle, tower: Tower, engine: Engine, tensors: list[Tensor]
+) -> None:
+    open_engine = {"onnxruntime": _onnx_runtime, "openvino": _openvino}[engine.library]
+    run = open_engine(bundle, tower, engine, tensors)
+    pipe.send(np.concatenate([run(tensor) for tensor in tensors]))
+    before = psutil.Process().memory_info().rss
+    first = tensors[0]
+    while True:
+        batch = pipe.recv()
+        if batch is None:
+            pipe.send(max(before, psutil.Process().memory_info().rss) / 2**20)
+            continue
+        tensor = np.resize(first, (batch, *first.shape[1:]))
+        run(tensor)
+        began, items = time.perf_counter(), 0
+        while time.perf_counter() - began < SECONDS:
+            run(tensor)
+            items += batch
+        pipe.send(items / (time.perf_counter() - began))
+
+
+def _onnx_runtime(bundle: Bundle, tower: Tower, engine: Engine, _: list[Tensor]) -> Run:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    if "served" in engine.options:  # as model_repository/onnx_runtime does
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.enable_mem_pattern = False
+    graph = bundle.file(bundle.artifact(tower, precision=engine.precision).file)
+    session = ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda tensor: session.run(["EMBEDDING"], {name: tensor})[0]
+
+
+def _openvino(bundle: Bundle, tower: Tower, engine: Engine, tensors: list[Tensor]) -> Run:
+    import openvino
+
+    core = openvino.Core()
+    model: Any = core.read_model(str(bundle.file(bundle.artifact(tower).file)))
+    if engine.precision == "int8":
+        model = _quantised(model, tensors)
+    hint = "bf16" if engine.precision == "bf16" else "f32"
+    options = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+    compiled = core.compile_model(model, "CPU", options)
+    return partial(_run_openvino, compiled)
+
+
+def _run_openvino(compiled: Any, tensor: Tensor) -> Tensor:
+    return np.asarray(compiled([tensor])[0])
+
+
+def _quantised(model: Any, tensors: list[Tensor]) -> Any:
+    import nncf
+
+    items = [item[None] for tensor in tensors for item in tensor]
+    return nncf.quantize(
+        model,
+        nncf.Dataset(items),
+        model_type=nncf.ModelType.TRANSFORMER,
+        preset=nncf.QuantizationPreset.MIXED,
+        subset_size=len(items),
+    )
+
+
+if __name__ == "__main__":
+    main()
