@@ -63,13 +63,14 @@ VIT: dict[str, Any] = {
     "preprocess_cfg": {},
 }
 
-# OpenAI's ResNets: convolutions, attention pooling over the feature map, QuickGELU; here with
-# padded bilinear images, which no other checkpoint of the tests has.
+# OpenAI's ResNets: convolutions, attention pooling over the feature map, QuickGELU; as deep as RN50
+# because rounding errors grow with depth. Here with padded bilinear images, which no other
+# checkpoint of the tests has.
 RESNET: dict[str, Any] = {
     "model_cfg": {
         "embed_dim": 64,
         "quick_gelu": True,
-        "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None},
+        "vision_cfg": {"image_size": 64, "layers": [3, 4, 6, 3], "width": 16, "patch_size": None},
         "text_cfg": {
             "context_length": 77,
             "vocab_size": 49408,
