@@ -20,7 +20,7 @@ from tritonclip_export.model_config import read_config
 from tritonclip_export.repository import Assembled, assemble
 from tritonclip_export.tuning import findings
 from tritonclip_export.tuning.search import (
-    BASELINE_REPEATS,
+    REPEATS,
     Figures,
     Objective,
     Outcome,
@@ -122,6 +122,15 @@ def test_a_lucky_candidate_is_measured_again_before_it_is_kept() -> None:
     assert all(bench.asked.count(t.setting) > 1 for t in outcome.trials)
 
 
+def test_a_quiet_moment_of_a_busy_machine_is_no_gain() -> None:
+    """From the screening of the first candidate on, for as long as four measurements take."""
+    for begins, ends in itertools.combinations(range(4, 12), 2):
+        if ends - begins > 4:
+            continue
+        bench = Bench(lambda _: faster(2.4 if begins <= bench.now <= ends else 1.0))  # noqa: B023
+        assert not bench.search().gained
+
+
 def test_what_does_not_last_until_the_end_is_given_up() -> None:
     bench = Bench(lambda s: faster(1.5 if s.instances == 2 and bench.now < 20 else 1.0))
     outcome = bench.search()
@@ -173,7 +182,7 @@ def test_the_time_is_kept_and_what_it_did_not_suffice_for_is_said() -> None:
 def test_without_any_time_only_the_baseline_is_measured() -> None:
     bench = Bench(lambda _: faster())
     outcome = bench.search(seconds=0)
-    assert bench.asked == [DEFAULT] * BASELINE_REPEATS
+    assert bench.asked == [DEFAULT] * REPEATS
     assert outcome.figures_best == Figures(100, 300)
 
 

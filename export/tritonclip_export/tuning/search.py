@@ -8,7 +8,8 @@ that is the gain.
 Gains are differences of logarithms, so that they add up and variation is relative. It is the
 standard deviation of repeated measurements of one setting, pooled over all settings that were
 repeated; two means differ if they are more than two standard errors of their difference apart, and
-at least `LEAST_GAIN`.
+at least `LEAST_GAIN`. What else the machine does comes and goes in bursts rather than at random, so
+in turn each pair must agree, too.
 """
 
 from __future__ import annotations
@@ -22,9 +23,8 @@ from tritonclip_export.errors import SettingRefusedError
 from tritonclip_export.tuning.setting import Setting
 from tritonclip_export.tuning.space import Axis, Ladder
 
-BASELINE_REPEATS = 3
-CONFIRMATIONS = 2
-FINAL_REPEATS = 3
+REPEATS = 3
+"""Of the baseline, and of each comparison in turn."""
 LEAST_GAIN = 0.02
 
 Verdict = Literal["baseline", "kept", "no gain", "over the limit", "refused"]
@@ -177,7 +177,7 @@ class _Search:
         self.trials: list[Trial] = []
 
     def run(self, axes: Sequence[Axis]) -> Outcome:
-        first = _mean([self._figures(self.baseline) for _ in range(BASELINE_REPEATS)])
+        first = _mean([self._figures(self.baseline) for _ in range(REPEATS)])
         self._tell(Trial("", self.baseline, first, "baseline"))
         left = list(axes)
         try:
@@ -197,8 +197,8 @@ class _Search:
                 continue
             # Itself and what it is compared with, its confirmation; the comparison at the end once
             # there is something to compare.
-            final = 2 * FINAL_REPEATS * (self.best != self.baseline)
-            if not self._time_for(2 + 2 * CONFIRMATIONS + final):
+            final = 2 * REPEATS * (self.best != self.baseline)
+            if not self._time_for(2 + 2 * REPEATS + final):
                 raise _OutOfTimeError
             reference = reference or self._figures(self.best)
             try:
@@ -215,13 +215,13 @@ class _Search:
     def _tried(self, axis: str, candidate: Setting, reference: Figures) -> tuple[Trial, float]:
         """What becomes of a candidate, and what its gain had to exceed."""
         gain_over, allows = self.objective.gain, self.objective.allows
-        figures, times = self._figures(candidate), 1
+        figures, times, agreed = self._figures(candidate), 1, False
         if gain_over(reference, figures) > LEAST_GAIN and allows(reference, figures):
             # Without the measurement that it was chosen for, which luck may have had a part in.
-            times = CONFIRMATIONS
-            reference, figures = self._in_turn(self.best, candidate, times)
+            times = REPEATS
+            reference, figures, agreed = self._in_turn(self.best, candidate)
         gain, wanted = gain_over(reference, figures), self._noise(times, reference)
-        verdict: Verdict = "kept" if times > 1 and gain > wanted else "no gain"
+        verdict: Verdict = "kept" if agreed and gain > wanted else "no gain"
         if not allows(reference, figures):
             verdict = "over the limit"
         return Trial(axis, candidate, figures, verdict, math.expm1(gain)), wanted
@@ -232,9 +232,9 @@ class _Search:
         gain = noise = 0.0
         if self.best != self.baseline:
             try:
-                before, after = self._in_turn(self.baseline, self.best, FINAL_REPEATS)
-                gain, noise = self.objective.gain(before, after), self._noise(FINAL_REPEATS, before)
-                lasting = gain > noise and self.objective.allows(before, after)
+                before, after, agreed = self._in_turn(self.baseline, self.best)
+                gain, noise = self.objective.gain(before, after), self._noise(REPEATS, before)
+                lasting = agreed and gain > noise and self.objective.allows(before, after)
             except SettingRefusedError:
                 lasting = False
             if not lasting:
@@ -250,13 +250,18 @@ class _Search:
             untried=tuple(untried),
         )
 
-    def _in_turn(self, a: Setting, b: Setting, times: int) -> tuple[Figures, Figures]:
-        """Means of both, the order changed each time, so that a drift of the machine cancels."""
+    def _in_turn(self, a: Setting, b: Setting) -> tuple[Figures, Figures, bool]:
+        """Means of both, and whether `b` is better in each pair.
+
+        The order changes each time, so that a drift of the machine cancels.
+        """
         figures: dict[Setting, list[Figures]] = {a: [], b: []}
-        for turn in range(times):
+        for turn in range(REPEATS):
             for setting in (a, b) if turn % 2 == 0 else (b, a):
                 figures[setting].append(self._figures(setting))
-        return _mean(figures[a]), _mean(figures[b])
+        pairs = zip(figures[a], figures[b], strict=True)
+        agreed = all(self.objective.gain(before, after) > 0 for before, after in pairs)
+        return _mean(figures[a]), _mean(figures[b]), agreed
 
     def _figures(self, setting: Setting) -> Figures:
         figures = self.measure(setting)
