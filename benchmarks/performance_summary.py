@@ -9,7 +9,7 @@ from tritonclip_export.bench.results import Measurement, Report
 OURS = "tritonclip"
 PEER = "infinity"
 HEAD = (
-    *("", "items/s", "best peer", "relative to it"),
+    *("", "", "items/s", "best peer", "relative to it"),
     *("relative to infinity", "p99 / p50 at 8", "MiB"),
 )
 
@@ -23,7 +23,7 @@ def lines(report: Report) -> Iterator[str]:
         yield "intervals of both sides leave open."
         yield ""
         yield f"| {' | '.join(HEAD)} |"
-        yield "|---|---:|---|---:|---:|---:|---:|"
+        yield "|---|---|---:|---|---:|---:|---:|---:|"
         yield from rows
 
 
@@ -38,7 +38,8 @@ def _rows(report: Report, workload: str) -> Iterator[str]:
         ours = [m for m in measured if m.server == server]
         best = _best(ours)
         cells = (
-            f"{workload}, {server}",
+            workload,
+            server,
             f"{best.throughput.mean:,.1f}",
             f"{best_peer.server}, {best_peer.throughput.mean:,.1f}",
             _ratio(best, best_peer),

@@ -1,0 +1,65 @@
+"""The tables of `docs/preprocessing.md`, from `results/preprocessing.json`."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import record
+
+PAGE = Path(__file__).parents[1] / "docs" / "preprocessing.md"
+# What stands between these in the page is written by this script.
+TABLES = re.compile(r"(?<=<!-- figures -->\n).*(?=<!-- end of figures -->)", re.DOTALL)
+
+
+def main() -> None:
+    """Write the tables anew."""
+    result = json.loads((record.RESULTS / "preprocessing.json").read_text(encoding="utf-8"))
+    page = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(TABLES.sub(lambda _: render(result), page), encoding="utf-8")
+
+
+def render(result: dict[str, Any]) -> str:
+    """Both tables with what they were measured on, in Markdown."""
+    figures = result["figures"]
+    lines = [
+        f"On {result['date']}, {result['machine']}, Pillow {result['packages']['pillow']}"
+        + (f", DALI {figures['dali']} on the CPU" if figures["dali"] else "")
+        + "; `ms` is processor time. Of spread: the embeddings' error, relative to the distance "
+        f"between different images, for {figures['bundle']} with random weights and for the demo "
+        "checkpoint.",
+        "",
+        "| | mode | ms an image | images/s and core | pixels differ by (max, mean) | min cosine "
+        "| of spread | demo: min cosine | demo: of spread |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for kind, modes in figures["photographs"].items():
+        for mode, row in modes.items():
+            speed = f"| {kind} | {mode} | {row['ms_each']:.2f} | {1000 / row['ms_each']:.0f} |"
+            same = row["pixels"]["max"] == 0
+            lines.append(f"{speed} 0 | | | | |" if same else f"{speed} {_differences(row)}")
+    lines += [
+        "",
+        "| drawings saved as JPEG of | mode | top-1 | top-5 | decided unlike exact |",
+        "|---|---|---:|---:|---:|",
+    ]
+    for size, modes in figures["zero_shot"].items():
+        lines += [
+            f"| {size} | {mode} | {row['top1'] * 100:.1f} % | {row['top5'] * 100:.1f} % "
+            f"| {row['decided_unlike_exact']} of {row['of']:,} |"
+            for mode, row in modes.items()
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _differences(row: dict[str, Any]) -> str:
+    cells = [f"{row['pixels']['max']}, {row['pixels']['mean']:.2f}"]
+    for tower in ("tower", "demo"):
+        cells += [f"{row[tower]['min_cosine']:.5f}", f"{row[tower]['of_spread']:.3f}"]
+    return " | ".join(cells) + " |"
+
+
+if __name__ == "__main__":
+    main()
