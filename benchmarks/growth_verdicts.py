@@ -35,6 +35,9 @@ def _stream(row: Stream, rows: Sequence[Stream]) -> str:
     for who, used in (("client", row.client_mib), ("server", row.server_mib)):
         if (grown := used[-1] - used[1]) > MEMORY_TOLERANCE_MIB:
             found.append(f"the {who}'s memory grew by {grown:,.0f} MiB after the first tenth")
+            after = longest.client_mib if who == "client" else longest.server_mib
+            if row is not longest and after[-1] - used[-1] <= MEMORY_TOLERANCE_MIB:
+                found[-1] += f", and no further in {longest.images:,} images"
     return "; ".join(found) or "linear: constant throughput and memory"
 
 
@@ -69,14 +72,14 @@ def instances(rows: Sequence[Instances], cores: int) -> list[Instances]:
 
 def label_sets(rows: Sequence[LabelSets]) -> list[LabelSets]:
     """As fast with many as with one, and so much memory for each."""
-    first = rows[0]
+    first, last = rows[0], rows[-1]
+    slope = (last.memory_mib - first.memory_mib) / max(1, last.sets - first.sets)
     found = []
     for row in rows:
         ratio = row.throughput.mean / first.throughput.mean
-        each = (row.memory_mib - first.memory_mib) / max(1, row.sets - first.sets)
-        speed = (
-            "constant" if abs(ratio - 1) <= THROUGHPUT_TOLERANCE else f"{ratio:.2f} of one set's"
-        )
-        memory = f"; {each:.1f} MiB a set" if row.sets > first.sets else ""
-        found.append(row.model_copy(update={"verdict": f"throughput {speed}{memory}"}))
+        speed = "constant" if abs(ratio - 1) <= THROUGHPUT_TOLERANCE else f"{ratio:.2f} of one's"
+        off = row.memory_mib - first.memory_mib - slope * (row.sets - first.sets)
+        line = "linear" if abs(off) <= MEMORY_TOLERANCE_MIB else f"{off:+,.0f} MiB off the line"
+        verdict = f"throughput {speed}; memory {line}, {slope:.1f} MiB a set"
+        found.append(row.model_copy(update={"verdict": verdict}))
     return found

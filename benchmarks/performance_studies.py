@@ -93,7 +93,8 @@ def growth(study: Growth) -> Iterator[str]:
         ),
     )
     yield ""
-    yield "Label sets in turn on `NAME_zero_shot`, stub encoders, 32 requests in flight:"
+    yield "Label sets in turn on `NAME_zero_shot`, stub encoders, 32 requests in flight. Their"
+    yield "prompts also pass through the server's response cache, which the first of them fill:"
     yield ""
     yield from _table(
         ("sets", "labels each", "images/s", "MiB", "verdict"),

@@ -162,6 +162,8 @@ def test_the_page_shows_zero_shot_and_growth_where_they_were_measured(
     assert "| 300 to 300 (310) | linear: constant throughput and memory |" in page
     assert "the client's memory grew by 100 MiB after the first tenth" in page
     assert "memory linear, 100 MiB an instance; throughput 1.00 of one's, because one" in page
-    assert "| 65 | 1,000 | 40 ± 1 | 428 | throughput constant; 2.0 MiB a set |" in page
+    assert (
+        "| 65 | 1,000 | 40 ± 1 | 428 | throughput constant; memory linear, 2.0 MiB a set |" in page
+    )
     tables = [block.splitlines() for block in page.split("\n\n") if block.startswith("| ")]
     assert all(len({row.count("|") for row in table}) == 1 for table in tables)

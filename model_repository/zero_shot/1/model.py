@@ -15,6 +15,10 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 from classification import DEFAULT_TEMPLATES, label_embeddings, probabilities, prompts
 from label_sets import LabelSets
+from strings import deserialize
+
+# Triton's stub looks its function up by this name after it has imported the model.
+pb_utils.deserialize_bytes_tensor = deserialize
 
 # About 120 sets of 1,000 labels at 512 dimensions.
 KEPT_BYTES = 256 * 2**20
