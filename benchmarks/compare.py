@@ -1,6 +1,6 @@
 """This project beside its peers, under the same load, in one run.
 
-    python benchmarks/compare.py bundles/ViT-B-32                  # an hour; all peers
+    python benchmarks/compare.py bundles/ViT-B-32                  # half an hour; all peers
     python benchmarks/compare.py bundles/ViT-B-32 --precisions fp32,int8 --peers infinity
     python benchmarks/compare.py --render                          # only docs/performance.md
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -27,13 +27,18 @@ from tritonclip.endpoint import parse_endpoint
 from tritonclip_export.bench import environment, workloads
 from tritonclip_export.bench.measure import Protocol, Service, measure, triton_service
 from tritonclip_export.bench.results import Measurement, Report
+from tritonclip_export.bench.summary import merged
 from tritonclip_export.bench.workers import Workers, workers
+from tritonclip_export.bench.workloads import Kind, Workload
 from tritonclip_export.bundle import Bundle, Precision
 from tritonclip_export.encoder_models import Execution
 from tritonclip_export.errors import BenchmarkError
 from tritonclip_export.ports import Ports
 from tritonclip_export.repository import assemble
 from tritonclip_export.server import Server
+
+Subject = Callable[[Workload, Protocol, int], Measurement]
+"""Something to measure: under a workload, for how long, with how many requests in flight."""
 
 RESULT = record.RESULTS / "performance.json"
 WORK = Path(tempfile.gettempdir()) / "tritonclip-peers"
@@ -49,9 +54,9 @@ def main() -> None:
     parser.add_argument("--precisions", default="fp32", help="of ours: those the bundle has")
     parser.add_argument("--workloads", default="jpeg-640x480,text-short")
     parser.add_argument("--concurrency", default="1,8,32")
-    parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--warmup", type=float, default=5.0)
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each, each round")
+    parser.add_argument("--warmup", type=float, default=1.0, help="of each, each round")
+    parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--interpreter", action="append", default=[], metavar="3.9=PATH")
     parser.add_argument("--work", type=Path, default=WORK)
     parser.add_argument("--result", type=Path, default=RESULT)
@@ -66,34 +71,38 @@ def main() -> None:
 
 
 def compare(options: argparse.Namespace) -> Report:
-    """Measure the ceiling, ours and the peers, one after the other."""
+    """Measure the ceilings, ours and the peers in rounds, each for some seconds in turn.
+
+    All run all the time, and one is loaded: a machine whose speed drifts over minutes, as virtual
+    ones do, then treats them alike.
+    """
     bundle = Bundle.load(options.bundle)
-    chosen = workloads.named(options.workloads)
-    loads = [int(number) for number in options.concurrency.split(",")]
-    protocol = Protocol(options.warmup, options.seconds, options.repeats)
+    protocol = Protocol(options.warmup, options.seconds, repeats=1)
     date, measured = environment.now(), list[Measurement]()
     about = {"source": bundle.info.source.reference}
-
-    def add(measurement: Measurement) -> None:
-        measured.append(measurement)
-        rate = measurement.throughput.mean
-        load = f"{measurement.workload}, {measurement.concurrency}"
-        print(f"{measurement.server}, {load}: {rate:.1f}/s", flush=True)
-
-    for engine in in_process.engines(_precisions(options)):
-        for workload in chosen:
-            for load in loads:
-                add(in_process.measure(engine, bundle, workload, protocol, batch=load))
-    with workers(1) as pool:
+    about |= {peer.name: peer.about for peer in PEERS if peer.name in options.peers.split(",")}
+    with ExitStack() as stack:
+        subjects = dict(_ceilings(options, bundle))
+        pool = stack.enter_context(workers(1))
         for name, start in _services(options, bundle):
             try:
-                with start() as service:
-                    for each in chosen:
-                        _sweep(service, each, pool, protocol, loads, add)
+                subjects[name] = partial(_loaded, stack.enter_context(start()), pool)
             except (PeerError, BenchmarkError) as error:
                 about[f"left out: {name}"] = str(error)
-                print(f"{name} is left out: {error}", flush=True)
-    about |= {peer.name: peer.about for peer in PEERS if peer.name in options.peers.split(",")}
+        for workload in workloads.named(options.workloads):
+            for load in map(int, options.concurrency.split(",")):
+                rounds: dict[str, list[Measurement]] = {}
+                for name in list(subjects) * options.rounds:
+                    if name not in subjects:
+                        continue
+                    try:
+                        found = subjects[name](workload, protocol, load)
+                    except BenchmarkError as error:
+                        about[f"left out: {name}"] = str(error)
+                        del subjects[name]
+                    else:
+                        rounds.setdefault(name, []).append(found)
+                measured += map(_reported, rounds.values())
     return Report(
         date=date,
         machine=environment.machine(),
@@ -103,20 +112,39 @@ def compare(options: argparse.Namespace) -> Report:
     )
 
 
+def _reported(rounds: list[Measurement]) -> Measurement:
+    found = merged(rounds)
+    load = f"{found.workload}, {found.concurrency}"
+    print(f"{found.server}, {load}: {found.throughput.mean:.1f}/s", flush=True)
+    return found
+
+
+def _loaded(
+    service: Service, pool: Workers, workload: Workload, protocol: Protocol, load: int
+) -> Measurement:
+    return measure(service, workload, pool, protocol, concurrency=load)
+
+
+def _ceilings(options: argparse.Namespace, bundle: Bundle) -> Iterator[tuple[str, Subject]]:
+    """ONNX Runtime and OpenVINO in this process."""
+    kinds = {workload.kind for workload in workloads.named(options.workloads)}
+    for engine in in_process.engines(_precisions(options)):
+        embed = {kind: in_process.embedder(engine, bundle, kind) for kind in kinds}
+        yield engine.name, partial(_in_process, engine, embed)
+
+
+def _in_process(
+    engine: in_process.Engine,
+    embed: dict[Kind, in_process.Embed],
+    workload: Workload,
+    protocol: Protocol,
+    load: int,
+) -> Measurement:
+    return in_process.measure(engine, embed[workload.kind], workload, protocol, batch=load)
+
+
 def _precisions(options: argparse.Namespace) -> list[Precision]:
     return [cast(Precision, precision) for precision in options.precisions.split(",")]
-
-
-def _sweep(
-    service: Service,
-    workload: workloads.Workload,
-    pool: Workers,
-    protocol: Protocol,
-    loads: list[int],
-    add: Callable[[Measurement], None],
-) -> None:
-    for load in loads:
-        add(measure(service, workload, pool, protocol, concurrency=load))
 
 
 def _services(

@@ -27,6 +27,8 @@ from tritonclip_export.bench.workloads import Kind, Workload
 from tritonclip_export.bundle import Bundle, Precision
 from tritonclip_export.graph import Encoder
 
+Embed = Callable[[list[bytes]], object]
+
 
 @dataclass(frozen=True)
 class Engine:
@@ -50,7 +52,7 @@ def engines(precisions: Sequence[Precision]) -> list[Engine]:
     return found
 
 
-def embedder(engine: Engine, bundle: Bundle, kind: Kind) -> Callable[[list[bytes]], object]:
+def embedder(engine: Engine, bundle: Bundle, kind: Kind) -> Embed:
     """What embeds a batch of encoded images or UTF-8 texts."""
     encode = _encoder(engine, bundle, kind)
     if kind == "image":
@@ -74,20 +76,17 @@ def _encoder(engine: Engine, bundle: Bundle, kind: Kind) -> Callable[[Any], obje
 
 
 def measure(
-    engine: Engine, bundle: Bundle, workload: Workload, protocol: Protocol, *, batch: int
+    engine: Engine, embed: Embed, workload: Workload, protocol: Protocol, *, batch: int
 ) -> Measurement:
     """Embed batches one after the other."""
-    embed = embedder(engine, bundle, workload.kind)
     numbers = count()
 
     def make() -> list[bytes]:
         return [workload.item(next(numbers)) for _ in range(batch)]
 
-    embed(make())
     timing = Timing(time.monotonic(), protocol.warmup, protocol.seconds, protocol.repeats)
     meter = Meter([os.getpid()])
     log = closed_loop([embed], make, timing)
-    used = meter.read()
     return Measurement(
         server=engine.name,
         workload=workload.name,
@@ -101,6 +100,6 @@ def measure(
         latency=summary.latency(log, timing),
         lateness_ms=0.0,
         failures=summary.failures(log, timing),
-        generator=used,
-        usage=used,
+        generator=meter.read(),
+        usage=None,
     )

@@ -70,6 +70,26 @@ def test_an_interval_is_students() -> None:
     assert (alone.mean, alone.low, alone.high) == (10, None, None)
 
 
+def test_rounds_of_one_load_become_one_measurement() -> None:
+    slow = measurement(latency=summary.percentiles(np.full(100, 0.020)))
+    fast = measurement(
+        throughput=summary.interval([30.0]),
+        latency=summary.percentiles(np.full(300, 0.010)),
+        usage=Usage(cores=1.0, memory_mib=2000),
+    )
+
+    found = summary.merged([slow, fast])
+
+    assert found.throughput.repeats == (*slow.throughput.repeats, 30.0)
+    assert found.latency is not None
+    assert found.latency.count == 400
+    assert found.latency.mean == pytest.approx(12.5)
+    assert found.latency.p50 == pytest.approx(10.0, rel=1e-3)
+    assert found.latency.p99 == pytest.approx(20.0, rel=1e-3)
+    assert found.usage is not None
+    assert found.usage.memory_mib == 2000
+
+
 def test_throughput_counts_answers_in_each_repeat_and_no_failure() -> None:
     answered = log(
         (0.0, 0.0, 0.9, ""),  # warm-up

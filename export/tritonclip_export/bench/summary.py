@@ -11,7 +11,7 @@ import numpy.typing as npt
 from hdrh.histogram import HdrHistogram
 
 from tritonclip_export.bench.load import UNSENT, Log, Timing
-from tritonclip_export.bench.results import Interval, Latency
+from tritonclip_export.bench.results import Interval, Latency, Measurement, Step, Usage
 
 # Quantile 0.975 of Student's t by degrees of freedom, 1 to 30: for 95 % on two sides. From
 # NIST/SEMATECH e-Handbook of Statistical Methods, section 1.3.6.7.2.
@@ -64,19 +64,22 @@ def percentiles(seconds: npt.NDArray[np.float64]) -> Latency:
     values, counts = np.unique(np.rint(seconds * 1e6).astype(np.int64), return_counts=True)
     for value, count in zip(values.tolist(), counts.tolist(), strict=True):
         histogram.record_value(min(max(value, _RANGE[0]), _RANGE[1]), count)
-    most = float(seconds.max())
+    return _latency(histogram, mean=1e3 * float(seconds.mean()), most=1e3 * float(seconds.max()))
+
+
+def _latency(histogram: HdrHistogram, *, mean: float, most: float) -> Latency:
     # The histogram gives the upper end of a bucket, which may lie beyond the largest value.
     p50, p90, p99, p999 = (
-        min(histogram.get_value_at_percentile(q) / 1e6, most) * 1e3 for q in (50, 90, 99, 99.9)
+        min(histogram.get_value_at_percentile(q) / 1e3, most) for q in (50, 90, 99, 99.9)
     )
     return Latency(
-        count=len(seconds),
-        mean=1e3 * float(seconds.mean()),
+        count=histogram.get_total_count(),
+        mean=mean,
         p50=p50,
         p90=p90,
         p99=p99,
         p999=p999,
-        max=1e3 * most,
+        max=most,
         histogram=histogram.encode().decode(),
     )
 
@@ -94,6 +97,60 @@ def failures(log: Log, timing: Timing) -> dict[str, int]:
     """The commonest reasons why requests failed in the measured time, with how many they cost."""
     measured = zip(log.failures, _measured(log, timing), strict=True)
     return dict(Counter(why for why, counts in measured if why and counts).most_common(10))
+
+
+def merged(rounds: Sequence[Measurement]) -> Measurement:
+    """One measurement of several rounds of the same load on the same server.
+
+    Each repeat of each round counts for the mean throughput and its interval. Histograms of latency
+    are added, steps and cores averaged; memory is that of the largest round.
+    """
+    first = rounds[0]
+    return first.model_copy(
+        update={
+            "throughput": interval([x for each in rounds for x in each.throughput.repeats]),
+            "latency": _merged_latency([each.latency for each in rounds if each.latency]),
+            "lateness_ms": max(each.lateness_ms for each in rounds),
+            "failures": dict(sum((Counter(each.failures) for each in rounds), Counter())),
+            "generator": _merged_usage([each.generator for each in rounds]),
+            "usage": _merged_usage([each.usage for each in rounds if each.usage]),
+            "steps": _merged_steps([step for each in rounds for step in each.steps]),
+        }
+    )
+
+
+def _merged_latency(parts: Sequence[Latency]) -> Latency | None:
+    if not parts:
+        return None
+    histogram = HdrHistogram(*_RANGE)
+    for part in parts:
+        histogram.decode_and_add(part.histogram)
+    count = sum(part.count for part in parts)
+    mean = math.fsum(part.mean * part.count for part in parts) / count
+    return _latency(histogram, mean=mean, most=max(part.max for part in parts))
+
+
+def _merged_usage(parts: Sequence[Usage]) -> Usage | None:
+    if not parts:
+        return None
+    cores = math.fsum(part.cores for part in parts) / len(parts)
+    return Usage(cores=cores, memory_mib=max(part.memory_mib for part in parts))
+
+
+def _merged_steps(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """A step for each model: sums of counts, means over requests of the rest."""
+    merged = []
+    for model in dict.fromkeys(step.model for step in steps):
+        parts = [step for step in steps if step.model == model]
+        requests = sum(part.requests for part in parts)
+        means = {
+            field: math.fsum(getattr(part, field) * part.requests for part in parts)
+            / max(requests, 1)
+            for field in ("batch", "total_ms", "queue_ms", "input_ms", "infer_ms", "output_ms")
+        }
+        hits = sum(part.cache_hits for part in parts)
+        merged.append(Step(model=model, requests=requests, cache_hits=hits, **means))
+    return tuple(merged)
 
 
 def _measured(log: Log, timing: Timing) -> npt.NDArray[np.bool_]:
