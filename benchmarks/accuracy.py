@@ -9,20 +9,17 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import tempfile
 import zipfile
 from pathlib import Path
 
 import numpy as np
 
 import record
+from servers import served
 from tritonclip import Client
 from tritonclip_export import checkpoint, precision, samples, verify
 from tritonclip_export.bundle import Bundle, Precision
 from tritonclip_export.encoder_models import Execution
-from tritonclip_export.ports import Ports
-from tritonclip_export.repository import assemble
-from tritonclip_export.server import Server
 
 # FP16 and BF16 are emulated on a machine without CUDA.
 PRECISIONS: tuple[Precision, ...] = ("fp16", "bf16", "int8")
@@ -49,14 +46,11 @@ def main() -> None:
         measured_on = verify.Inputs.read(samples.sample_images(), samples.sample_texts())
         bundle = precision.write(bundle, at, inputs=measured_on)
         pairs[at] = verify.onnx_embeddings(bundle, batches, at)
-    with tempfile.TemporaryDirectory() as folder:
-        exact = Execution(precision="fp32")
-        assemble([bundle], Path(folder) / "repository", runtime="python", execution=exact)
-        with (
-            Server(Path(folder) / "repository", ports=Ports(0, 0, 0)) as server,
-            Client(server.grpc_url) as client,
-        ):
-            pairs["served"] = verify.Pair(client.embed_images(images), client.embed_texts(texts))
+    with (
+        served(bundle, Execution(precision="fp32")) as server,
+        Client(server.grpc_url) as client,
+    ):
+        pairs["served"] = verify.Pair(client.embed_images(images), client.embed_texts(texts))
 
     chosen = {name: _ranking(pair, len(prompts)) for name, pair in pairs.items()}
     right = np.arange(len(labels))[:, None]

@@ -11,10 +11,7 @@ from __future__ import annotations
 
 import argparse
 import io
-import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,17 +19,15 @@ from PIL import Image
 
 import client_paths
 import record
+import servers
 from tritonclip.endpoint import parse_endpoint
 from tritonclip_export.bench import workloads
 from tritonclip_export.bench.measure import Protocol, measure, triton_service
 from tritonclip_export.bench.workers import workers
 from tritonclip_export.bundle import Bundle
-from tritonclip_export.ports import Ports
-from tritonclip_export.repository import assemble
 from tritonclip_export.server import Server
 
 WORKLOADS = "jpeg-224x224,jpeg-640x480,text-short"
-STUB = Path(__file__).with_name("stub_encoder.py")
 
 Figures = dict[str, dict[str, float]]
 
@@ -45,23 +40,11 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=32, help="of the load on the server")
     options = parser.parse_args()
     bundle = Bundle.load(options.bundle)
-    with stubbed(bundle) as server:
+    with servers.served(bundle, stub=True) as server:
         served = _served(server.grpc_url, bundle.name, options.concurrency, options.seconds)
         clients = _clients(server, options.seconds)
     about = {"concurrency": options.concurrency, "callers": client_paths.CALLERS}
     print(record.save("ceilings", {**about, "server": served, "client": clients}))
-
-
-@contextmanager
-def stubbed(bundle: Bundle) -> Iterator[Server]:
-    """A server of the bundle whose encoders are stubs."""
-    with tempfile.TemporaryDirectory() as folder:
-        repository = Path(folder) / "repository"
-        assemble([bundle], repository, runtime="python")
-        for encoder in repository.glob("*_encoder"):
-            shutil.copy(STUB, encoder / "1" / "model.py")
-        with Server(repository, ports=Ports(0, 0, 0)) as server:
-            yield server
 
 
 def _served(url: str, bundle: str, concurrency: int, seconds: float) -> Figures:

@@ -23,6 +23,7 @@ import performance_page
 import record
 from peers import PEERS, in_process
 from peers.peer import Peer, PeerError, install, running
+from servers import served
 from tritonclip.endpoint import parse_endpoint
 from tritonclip_export.bench import environment, workloads
 from tritonclip_export.bench.measure import Protocol, Service, measure, triton_service
@@ -33,9 +34,6 @@ from tritonclip_export.bench.workloads import Kind, Workload
 from tritonclip_export.bundle import Bundle, Precision
 from tritonclip_export.encoder_models import Execution
 from tritonclip_export.errors import BenchmarkError
-from tritonclip_export.ports import Ports
-from tritonclip_export.repository import assemble
-from tritonclip_export.server import Server
 
 Subject = Callable[[Workload, Protocol, int], Measurement]
 """Something to measure: under a workload, for how long, with how many requests in flight."""
@@ -77,19 +75,20 @@ def compare(options: argparse.Namespace) -> Report:
     ones do, then treats them alike.
     """
     bundle = Bundle.load(options.bundle)
+    chosen = workloads.named(options.workloads)
     protocol = Protocol(options.warmup, options.seconds, repeats=1)
     date, measured = environment.now(), list[Measurement]()
     about = {"source": bundle.info.source.reference}
     about |= {peer.name: peer.about for peer in PEERS if peer.name in options.peers.split(",")}
     with ExitStack() as stack:
-        subjects = dict(_ceilings(options, bundle))
+        subjects = dict(_ceilings(options, bundle, {workload.kind for workload in chosen}))
         pool = stack.enter_context(workers(1))
         for name, start in _services(options, bundle):
             try:
                 subjects[name] = partial(_loaded, stack.enter_context(start()), pool)
             except (PeerError, BenchmarkError) as error:
                 about[f"left out: {name}"] = str(error)
-        for workload in workloads.named(options.workloads):
+        for workload in chosen:
             for load in map(int, options.concurrency.split(",")):
                 rounds: dict[str, list[Measurement]] = {}
                 for name in list(subjects) * options.rounds:
@@ -125,9 +124,10 @@ def _loaded(
     return measure(service, workload, pool, protocol, concurrency=load)
 
 
-def _ceilings(options: argparse.Namespace, bundle: Bundle) -> Iterator[tuple[str, Subject]]:
+def _ceilings(
+    options: argparse.Namespace, bundle: Bundle, kinds: set[Kind]
+) -> Iterator[tuple[str, Subject]]:
     """ONNX Runtime and OpenVINO in this process."""
-    kinds = {workload.kind for workload in workloads.named(options.workloads)}
     for engine in in_process.engines(_precisions(options)):
         embed = {kind: in_process.embedder(engine, bundle, kind) for kind in kinds}
         yield engine.name, partial(_in_process, engine, embed)
@@ -163,12 +163,9 @@ def _services(
 
 @contextmanager
 def _ours(bundle: Bundle, precision: Precision) -> Iterator[Service]:
-    with tempfile.TemporaryDirectory() as folder:
-        repository = Path(folder) / "repository"
-        assemble([bundle], repository, runtime="python", execution=Execution(precision=precision))
-        with Server(repository, ports=Ports(0, 0, 0)) as server:
-            endpoint = parse_endpoint(server.grpc_url)
-            yield triton_service(endpoint, bundle.name, f"tritonclip {precision}")
+    with served(bundle, Execution(precision=precision)) as server:
+        endpoint = parse_endpoint(server.grpc_url)
+        yield triton_service(endpoint, bundle.name, f"tritonclip {precision}")
 
 
 @contextmanager

@@ -65,11 +65,11 @@ def main() -> None:
     part, seconds = (10, options.seconds / 3) if options.quick else (1, options.seconds)
     about = About.here(bundle.info.source.reference, options.precision)
     streams, instances = [], list[Instances]()
-    with served(bundle, execution) as url:
-        streams.append(_told(_stream(url, "jpeg-640x480", "own", REAL // part)))
-    with served(bundle, execution, stub=True) as url:
+    with served(bundle, execution) as server:
+        streams.append(_told(_stream(server.grpc_url, "jpeg-640x480", "own", REAL // part)))
+    with served(bundle, execution, stub=True) as server:
         for count in STUBBED:
-            streams.append(_told(_stream(url, "jpeg-224x224", "stub", count // part)))
+            streams.append(_told(_stream(server.grpc_url, "jpeg-224x224", "stub", count // part)))
     label_sets = _label_sets(bundle, max(LABEL_SETS) // part, seconds)
     with workers(1) as pool:
         for count in INSTANCES:
@@ -113,9 +113,9 @@ def _instances(
     threads = max(1, (os.cpu_count() or 1) // count)
     execution = Execution(precision=precision, instances=count, threads=threads)
     began = time.monotonic()
-    with served(bundle, execution) as url:
+    with served(bundle, execution) as server:
         started = time.monotonic() - began
-        service = triton_service(parse_endpoint(url), bundle.name)
+        service = triton_service(parse_endpoint(server.grpc_url), bundle.name)
         images = workloads.WORKLOADS["jpeg-640x480"]("jpeg-640x480")
         protocol = Protocol(seconds / 2, seconds / 3, 3)
         found = measure(service, images, pool, protocol, concurrency=CONCURRENCY)
@@ -135,8 +135,8 @@ def _instances(
 def _label_sets(bundle: Bundle, most: int, seconds: float) -> list[LabelSets]:
     images = workloads.WORKLOADS["jpeg-224x224"]("jpeg-224x224")
     rows = []
-    with served(bundle, stub=True) as url:
-        endpoint = parse_endpoint(url)
+    with served(bundle, stub=True) as server:
+        endpoint = parse_endpoint(server.grpc_url)
         target = triton.target(endpoint, bundle.name, "image")
         with senders(target, CONCURRENCY, timeout=60.0) as sends:
             asked = list[Request]()
@@ -151,7 +151,7 @@ def _label_sets(bundle: Bundle, most: int, seconds: float) -> list[LabelSets]:
                 first = time.monotonic() - began
                 timing = Timing(time.monotonic(), seconds / 4, seconds / 3, 3)
                 turns = itertools.cycle(asked)
-                with _peaks(_server(url)) as peaks:
+                with _peaks(_server(server.grpc_url)) as peaks:
                     log = closed_loop(sends, _locked(turns), timing)
                 if failed := next((why for why in log.failures if why), ""):
                     raise BenchmarkError(f"{count} label sets: {failed}")

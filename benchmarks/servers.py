@@ -20,8 +20,8 @@ STUB = Path(__file__).with_name("stub_encoder.py")
 @contextmanager
 def served(
     bundle: Bundle, execution: Execution | None = None, *, stub: bool = False
-) -> Iterator[str]:
-    """HOST:PORT of its gRPC endpoint; ends with the block.
+) -> Iterator[Server]:
+    """A server of `bundle` on free ports; ends with the block.
 
     Args:
         bundle: what is served, by the python runtime.
@@ -35,4 +35,4 @@ def served(
             for encoder in repository.glob("*_encoder"):
                 shutil.copy(STUB, encoder / "1" / "model.py")
         with Server(repository, ports=Ports(0, 0, 0)) as server:
-            yield server.grpc_url
+            yield server

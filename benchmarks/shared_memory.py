@@ -26,7 +26,7 @@ import numpy as np
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 import record
-from ceilings import stubbed
+from servers import served
 from tritonclip.endpoint import parse_endpoint
 from tritonclip.grpc_wire import CHANNEL_OPTIONS, GrpcWire
 from tritonclip.wire import InferRequest
@@ -51,7 +51,7 @@ def main() -> None:
     options = parser.parse_args()
     bundle = Bundle.load(options.bundle)
     figures: dict[str, dict[str, dict[str, float]]] = {}
-    with stubbed(bundle) as server:
+    with served(bundle, stub=True) as server:
         for workload, batch in itertools.product(workloads.named(WORKLOADS), BATCHES):
             images = [workload.item(number) for number in range(batch)]
             name = f"{workload.name}, batch {batch}"

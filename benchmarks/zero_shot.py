@@ -79,7 +79,8 @@ def main() -> None:
     loads = [int(number) for number in options.concurrency.split(",")]
     precision = cast(Precision, options.precision)
     about = About.here(bundle.info.source.reference, precision)
-    with served(bundle, Execution(precision=precision)) as url:
+    with served(bundle, Execution(precision=precision)) as server:
+        url = server.grpc_url
         study = ZeroShot(
             about=about,
             labels=options.labels,
