@@ -22,6 +22,7 @@ import record
 from tritonclip import Client
 from tritonclip_export import sources
 from tritonclip_export.bundle import Bundle
+from tritonclip_export.encoder_models import Execution
 from tritonclip_export.ports import Ports
 from tritonclip_export.repository import assemble
 from tritonclip_export.server import Server
@@ -54,7 +55,8 @@ def main() -> None:
     names = list(labels.values())
     figures = {}
     with tempfile.TemporaryDirectory() as folder:
-        assemble([bundle], Path(folder) / "repository", runtime="python")
+        exact = Execution(precision="fp32")
+        assemble([bundle], Path(folder) / "repository", runtime="python", execution=exact)
         with (
             Server(Path(folder) / "repository", ports=Ports(0, 0, 0)) as server,
             Client(server.grpc_url) as client,
