@@ -181,7 +181,7 @@ def compare_pairs(
     """
     tolerance = tolerance or parity.TOLERANCES[stage]
     agreement = parity.retrieval_agreement(
-        (reference.images, reference.texts), (candidate.images, candidate.texts)
+        (reference.images, reference.texts), (candidate.images, candidate.texts), tolerance.tie
     )
     images = parity.compare(f"{stage} image", reference.images, candidate.images, tolerance)
     texts = parity.compare(f"{stage} text", reference.texts, candidate.texts, tolerance)

@@ -71,8 +71,17 @@ def test_uint8_differences_do_not_wrap() -> None:
 
 def test_retrieval_agreement_counts_texts_that_find_another_image() -> None:
     images, texts = unit(0.0, 1.0), unit(0.1, 0.9)
-    assert retrieval_agreement((images, texts), (images, texts)) == 1.0
-    assert retrieval_agreement((images, texts), (images, unit(0.1, 0.2))) == 0.5
+    assert retrieval_agreement((images, texts), (images, texts), 1e-6) == 1.0
+    assert retrieval_agreement((images, texts), (images, unit(0.1, 0.2)), 1e-6) == 0.5
+
+
+def test_images_that_a_precision_cannot_tell_apart_may_change_places() -> None:
+    images, texts = unit(0.0, 0.02, 3.0), unit(0.0097, 2.9)
+    moved = unit(0.0103, 2.9)
+    gap = 1 - np.cos(0.0103) - (1 - np.cos(0.0097))
+
+    assert retrieval_agreement((images, texts), (images, moved), gap / 2) == 0.5
+    assert retrieval_agreement((images, texts), (images, moved), gap * 2) == 1.0
 
 
 def test_the_first_broken_stage_is_named() -> None:

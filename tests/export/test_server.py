@@ -298,8 +298,8 @@ OWNER = """
     from tritonclip_export.server import Ports, Server
 
     with Server(sys.argv[1], control=sys.argv[2], ports=Ports(0, 0, 0)) as server:
-        print("ready", flush=True)
         try:
+            print("ready", flush=True)
             server.wait()
         except KeyboardInterrupt:
             pass
