@@ -6,8 +6,6 @@ Each is a folder in open_clip's own format, so it takes the same path as a real 
 from __future__ import annotations
 
 import json
-import math
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -120,29 +118,25 @@ def write_checkpoint(folder: Path, config: dict[str, Any], *, seed: int) -> Path
 def _write_tokenizer(folder: Path, vocab_size: int) -> None:
     """A tokenizer of SigLIP's kind (SentencePiece unigram, `</s>` at the end).
 
-    Its pieces are counted, not trained: the trainer gives other pieces at every run, and with them
-    the random weights would mean other texts.
+    Its pieces are those of BPE, whose trainer finds the same ones at every run: with others the
+    random weights would mean other texts.
     """
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
     from tritonclip_export.samples import sample_texts
 
-    words = [f"▁{word}" for text in sample_texts() for word in text.split()]
-    counts = Counter(
-        word[start:end]
-        for word in words
-        for start in range(len(word))
-        for end in range(start + 1, min(start + 6, len(word)) + 1)
-    )
-    by_value = sorted(counts, key=lambda piece: (len(piece) > 1, -counts[piece], piece))
+    words = dict.fromkeys(word for text in sample_texts() for word in text.split())
     special = ["<pad>", "</s>", "<unk>"]
-    pieces = by_value[: vocab_size - len(special)]
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size, special_tokens=special, show_progress=False
+    )
+    pairs = Tokenizer(models.BPE())
+    pairs.pre_tokenizer = pre_tokenizers.Metaspace()
+    pairs.train_from_iterator([word for word in words if word.isascii()], trainer)
+    pieces = sorted(pairs.get_vocab(), key=pairs.token_to_id)
+    # All cost the same, so the fewest pieces win.
     tokenizer = Tokenizer(
-        models.Unigram(
-            [(piece, 0.0) for piece in special]
-            + [(piece, math.log(counts[piece] / len(words))) for piece in pieces],
-            unk_id=special.index("<unk>"),
-        )
+        models.Unigram([(piece, -10.0) for piece in pieces], unk_id=special.index("<unk>"))
     )
     tokenizer.add_special_tokens(special)
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
