@@ -62,6 +62,8 @@ def _python(config: Any, encoder: Encoder, execution: Execution) -> None:
     config.instance_group.add(kind=kind, count=execution.instances)
     config.parameters["device"].string_value = device
     config.parameters["intra_op_threads"].string_value = str(execution.threads or 0)
+    if "padding" in config.parameters:
+        config.input[0].allow_ragged_batch = True
 
 
 def _onnxruntime(config: Any, encoder: Encoder, execution: Execution) -> None:

@@ -132,6 +132,14 @@ def encoders(bundle: Bundle, runtime: Runtime, execution: Execution) -> dict[Tow
     return {tower: _from_graph(bundle, tower, runtime, execution) for tower in TOWERS}
 
 
+def takes_any_length(runtime: Runtime, info: BundleInfo) -> bool:
+    """Whether texts reach the encoder at their own lengths, all in one batch.
+
+    Native backends batch requests of one shape only, so they get lengths from a few.
+    """
+    return runtime == "python" and info.text.dynamic_length
+
+
 def _from_graph(bundle: Bundle, tower: Tower, runtime: Runtime, execution: Execution) -> Encoder:
     has = {a.precision for a in bundle.info.artifacts if (a.tower, a.format) == (tower, "onnx")}
     precision = execution.precision or _fastest(has, runtime, execution.device)

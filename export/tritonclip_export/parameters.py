@@ -45,21 +45,36 @@ def image_preprocess(image: ImageSpec, limits: Limits, mode: Preprocess) -> dict
     }
 
 
-def text_tokenize(text: TextSpec) -> dict[str, str]:
-    """For `text_tokenize`: cleaning and padding, as JSON values."""
+def text_tokenize(text: TextSpec, *, any_length: bool = False) -> dict[str, str]:
+    """For `text_tokenize`: cleaning and padding, as JSON values.
+
+    Args:
+        text: the bundle's.
+        any_length: whether the encoder takes every text at its own length.
+    """
     return {
         "cleaning": json.dumps(text.cleaning),
         "pad_id": json.dumps(text.pad_id),
         "last_id": json.dumps(text.last_id),
         "replaced_ids": json.dumps(text.replaced_ids),
-        "lengths": json.dumps(bucket_lengths(text)),
+        "lengths": json.dumps([] if any_length else bucket_lengths(text)),
     }
 
 
-def text_windows(name: str, text: TextSpec, max_batch: int) -> dict[str, str]:
+def padding(text: TextSpec, *, ends_with_pad: bool) -> str:
+    """For a `text_encoder` that takes any length: what is behind a text, as JSON.
+
+    Args:
+        text: the bundle's.
+        ends_with_pad: whether the id that pads also ends a text.
+    """
+    return json.dumps({"pad_id": text.pad_id, "ends_with_pad": ends_with_pad})
+
+
+def text_windows(name: str, text: TextSpec, max_batch: int, *, any_length: bool) -> dict[str, str]:
     """For `text_windows`: as for `text_tokenize`, and the encoder it calls."""
     return {
-        **text_tokenize(text),
+        **text_tokenize(text, any_length=any_length),
         "encoder": f"{name}_text_encoder",
         "max_batch": str(max_batch),
     }

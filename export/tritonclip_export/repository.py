@@ -18,7 +18,13 @@ from typing import Any
 
 from tritonclip_export import encoder_configs, parameters, sources, token_outputs, warmup
 from tritonclip_export.bundle import Bundle, Precision, Tokens
-from tritonclip_export.encoder_models import Encoder, Execution, Runtime, encoders
+from tritonclip_export.encoder_models import (
+    Encoder,
+    Execution,
+    Runtime,
+    encoders,
+    takes_any_length,
+)
 from tritonclip_export.errors import RepositoryError
 from tritonclip_export.model_config import parse_config, read_config, render_config
 from tritonclip_export.parameters import Limits, Preprocess
@@ -205,6 +211,7 @@ class _Models:
         self.limits = limits
         self.preprocess = preprocess
         self.encoders = encoders(bundle, runtime, execution)
+        self.any_length = takes_any_length(runtime, bundle.info)
         self.max_batch = min(encoder.max_batch for encoder in self.encoders.values())
         self.dims = {
             "PIXELS": [3, self.info.image.height, self.info.image.width],
@@ -220,7 +227,9 @@ class _Models:
             parameters.image_preprocess(info.image, self.limits, self.preprocess),
             self._preprocess_where,
         )
-        self._model("text_tokenize", parameters.text_tokenize(info.text))
+        self._model(
+            "text_tokenize", parameters.text_tokenize(info.text, any_length=self.any_length)
+        )
         self._text_windows()
         for tokens in info.tokens:
             self._tokens(tokens)
@@ -299,7 +308,7 @@ class _Models:
         if tokens.external_data:
             _link(self.bundle.file(tokens.external_data), version / tokens.external_data)
         if self.runtime == "python":
-            shutil.copyfile(sources.sources() / "onnx_runtime" / "model.py", version / "model.py")
+            self._onnx_runtime(version)
         layer = {f"{parameters.PREFIX}layer": str(tokens.layer)}
         self._model(f"{tokens.tower}_tokens", layer, with_shape)
 
@@ -308,27 +317,41 @@ class _Models:
             config.output[0].dims[:] = [-1, self.info.dim]
 
         info = self.info
-        values = parameters.text_windows(info.name, info.text, self.max_batch)
+        values = parameters.text_windows(
+            info.name, info.text, self.max_batch, any_length=self.any_length
+        )
         version = self._model("text_windows", values, with_windows)
         tokens = sources.sources() / "text_tokenize" / "1" / "tokens.py"
         shutil.copyfile(tokens, version / tokens.name)
 
     def _encoder(self, encoder: Encoder) -> dict[str, str]:
         """Write an encoder; returns engines that are still to be built, with the command."""
+        values = {}
+        if encoder.tower == "text" and self.any_length:
+            values["padding"] = self._padding()
         version = self._model(
             f"{encoder.tower}_encoder",
-            {},
+            values,
             lambda config: encoder_configs.complete(config, encoder, self.runtime, self.execution),
             lambda item: encoder_configs.warmup_batches(encoder, item, self.max_batch),
         )
         for name, source in encoder.files.items():
             _link(source, version / name)
         if self.runtime == "python":
-            shutil.copyfile(sources.sources() / "onnx_runtime" / "model.py", version / "model.py")
+            self._onnx_runtime(version)
         return {
             f"{version.parent.name}/{version.name}/{name}": command
             for name, command in encoder.missing.items()
         }
+
+    def _padding(self) -> str:
+        text = self.info.text
+        (ids,) = sources.text_transform(text, self.bundle.path).encode([warmup.TEXT])
+        return parameters.padding(text, ends_with_pad=ids[-1] == text.pad_id)
+
+    def _onnx_runtime(self, version: Path) -> None:
+        for source in sorted((sources.sources() / "onnx_runtime").glob("*.py")):
+            shutil.copyfile(source, version / source.name)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -1,7 +1,7 @@
 """Triton Python backend: an encoder in ONNX Runtime, for servers without its native backend.
 
-Serves either tower: the tensor names come from the graph. The dynamic batcher only puts requests
-of one shape together, so a batch is one concatenation, one run and one split.
+Serves either tower: the tensor names come from the graph. Requests of one shape are one
+concatenation, one run and one split; those of texts may differ in length (see `texts`).
 """
 
 import json
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
+import texts
 import triton_python_backend_utils as pb_utils
 
 
@@ -32,6 +33,13 @@ class TritonPythonModel:
         self.session = ort.InferenceSession(folder / "model.onnx", options, providers=providers)
         self.input = self.session.get_inputs()[0].name
         self.output = self.session.get_outputs()[0].name
+        self.padding = None
+        if "padding" in parameters:
+            on_cpu = self.session.get_providers()[0] == "CPUExecutionProvider"
+            self.padding = {
+                **json.loads(parameters["padding"]["string_value"]),
+                "tokens_a_run": texts.CPU_TOKENS_A_RUN if on_cpu else texts.GPU_TOKENS_A_RUN,
+            }
 
     def execute(self, requests):
         """Answer each request with EMBEDDING [batch, dim], float32."""
@@ -39,13 +47,18 @@ class TritonPythonModel:
             pb_utils.get_input_tensor_by_name(request, self.input).as_numpy()
             for request in requests
         ]
-        batch = inputs[0] if len(inputs) == 1 else np.concatenate(inputs)
-        (embeddings,) = self.session.run([self.output], {self.input: batch})
+        if self.padding:
+            embeddings = texts.embed(inputs, self._run, **self.padding)
+        else:
+            embeddings = self._run(inputs[0] if len(inputs) == 1 else np.concatenate(inputs))
         ends = np.cumsum([len(rows) for rows in inputs])[:-1]
         return [
             pb_utils.InferenceResponse([pb_utils.Tensor(self.output, rows)])
             for rows in np.split(embeddings, ends)
         ]
+
+    def _run(self, batch):
+        return self.session.run([self.output], {self.input: batch})[0]
 
 
 def _providers(device, index):

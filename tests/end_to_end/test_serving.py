@@ -230,6 +230,25 @@ def test_a_text_of_the_wrong_type_names_itself(server: Server) -> None:
         client.embed_texts(["a cat", 5])
 
 
+def test_concurrent_texts_of_different_lengths_share_a_batch(server: Server) -> None:
+    # Each of its own length, and never seen before, so that none comes from the response cache.
+    texts = ["so many" + " words" * count for count in range(24)]
+
+    def executions(triton: triton_grpc.InferenceServerClient) -> int:
+        model = triton.get_inference_statistics("demo_text_encoder").model_stats[0]
+        return int(model.execution_count)
+
+    with (
+        Client(server.grpc_url, model="demo", batch_size=1, concurrency=24) as client,
+        triton_grpc.InferenceServerClient(server.grpc_url) as triton,
+    ):
+        before = executions(triton)
+        vectors = client.embed_texts(texts)
+        assert executions(triton) - before < len(texts)
+        alone = np.stack([client.embed_texts(text) for text in texts])
+    assert np.abs(vectors - alone).max() < 1e-6
+
+
 def test_repeated_texts_come_from_the_response_cache(server: Server) -> None:
     def hits() -> int:
         with triton_grpc.InferenceServerClient(server.grpc_url) as client:

@@ -68,7 +68,8 @@ class TextTransform:
     replaced_ids: Mapping[int, int]
     lengths: tuple[int, ...]
     """Lengths to pad to, ascending; the last is the context length. One length means a tower that
-    attends to its padding; several mean a causal tower, for which a short text costs less."""
+    attends to its padding; several mean a causal tower, for which a short text costs less; none,
+    that its encoder takes any length."""
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any], tokenizer: Path) -> TextTransform:
@@ -99,11 +100,12 @@ class TextTransform:
     ) -> np.ndarray[Any, np.dtype[np.int32]]:
         """TOKEN_IDS of texts that travel together: int32, shape [texts, length].
 
-        Unless given, the length is the shortest of `lengths` that holds the longest text.
+        Unless given, the length is the shortest of `lengths` that holds the longest text, or that
+        text's own.
         """
         if length is None:
             longest = max(len(row) for row in ids)
-            length = next(length for length in self.lengths if length >= longest)
+            length = next((length for length in self.lengths if length >= longest), longest)
         padded = np.full((len(ids), length), self.pad_id, dtype=np.int32)
         for row, values in zip(padded, ids, strict=True):
             row[: len(values)] = values

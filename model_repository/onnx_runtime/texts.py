@@ -1,0 +1,63 @@
+"""Texts of several lengths in one dynamic batch, with as little padding as pays.
+
+The tower is causal, so a text means the same at every length that holds it, and what an encoder
+costs on a CPU grows with the tokens it sees. So rows run in groups of similar length, each as long
+as its longest row.
+"""
+
+import numpy as np
+
+# What one more run of an encoder costs, in tokens. ViT-B/32's took 4 ms and 0.23 ms a token in
+# FP32, 2.5 ms and 0.08 ms in INT8 (two vCPUs of an AMD EPYC, ONNX Runtime 1.31). A GPU is hardly
+# busy with a few hundred.
+CPU_TOKENS_A_RUN = 24
+GPU_TOKENS_A_RUN = 4096
+
+
+def embed(inputs, run, pad_id, ends_with_pad, tokens_a_run):
+    """Embeddings of all rows, in the order in which they came.
+
+    Args:
+        inputs: TOKEN_IDS of requests, each [rows, length] with a length of its own.
+        run: TOKEN_IDS [rows, length] -> embeddings [rows, dim].
+        pad_id: fills a row behind its text.
+        ends_with_pad: whether `pad_id` also ends each text, so that one of it belongs to the text.
+        tokens_a_run: how much padding is cheaper than another run.
+    """
+    ids = np.full((sum(map(len, inputs)), max(rows.shape[1] for rows in inputs)), pad_id, np.int32)
+    start = 0
+    for rows in inputs:
+        ids[start : start + len(rows), : rows.shape[1]] = rows
+        start += len(rows)
+    lengths = ids.shape[1] - (ids != pad_id)[:, ::-1].argmax(axis=1)
+    if ends_with_pad:
+        lengths = np.minimum(lengths + 1, ids.shape[1])
+    order = np.argsort(lengths, kind="stable")
+    found = [
+        run(ids[order[start:end], :length])
+        for start, end, length in groups(lengths[order], tokens_a_run)
+    ]
+    embeddings = np.empty((len(ids), found[0].shape[1]), found[0].dtype)
+    embeddings[order] = np.concatenate(found)
+    return embeddings
+
+
+def groups(lengths, tokens_a_run):
+    """How to run rows of ascending `lengths`: (start, end, length) of each group.
+
+    The cheapest way there is, where a run costs its rows times its length and `tokens_a_run`.
+    """
+    values, counts = np.unique(lengths, return_counts=True)
+    ends = [0, *np.cumsum(counts).tolist()]
+    # The cheapest way to run all rows up to each length: its cost, and where its last group begins.
+    best, begins = [0], []
+    for i, length in enumerate(values.tolist(), start=1):
+        costs = [best[j] + tokens_a_run + (ends[i] - ends[j]) * length for j in range(i)]
+        best.append(min(costs))
+        begins.append(costs.index(best[-1]))
+    found, i = [], len(values)
+    while i:
+        first = begins[i - 1]
+        found.append((ends[first], ends[i], int(values[i - 1])))
+        i = first
+    return found[::-1]
