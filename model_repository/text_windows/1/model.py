@@ -5,6 +5,7 @@ It calls the bundle's own text encoder (business-logic scripting), several windo
 
 import asyncio
 import json
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,18 +18,31 @@ MAX_WINDOWS = 256
 
 
 class TritonPythonModel:
-    """One instance: a tokenizer, its cleaning rules, and the encoder's name."""
+    """One instance: a tokenizer, its cleaning rules, and the encoder it calls."""
 
     def initialize(self, args):
-        """Read the parameters, and the tokenizer from this folder."""
-        parameters = json.loads(args["model_config"])["parameters"]
-        file = Path(args["model_repository"]) / args["model_version"] / "tokenizer.json"
-        self.transform = TextTransform.from_parameters(parameters, file)
-        self.tokenizer = self.transform.tokenizer
-        self.max_length = self.tokenizer.truncation["max_length"]
-        self.tokenizer.no_truncation()
-        self.encoder = parameters["encoder"]["string_value"]
-        self.max_batch = int(parameters["max_batch"]["string_value"])
+        """Read the parameters."""
+        self.parameters = json.loads(args["model_config"])["parameters"]
+        self.folder = Path(args["model_repository"]) / args["model_version"]
+        self.encoder = self.parameters["encoder"]["string_value"]
+        self.max_batch = int(self.parameters["max_batch"]["string_value"])
+
+    @cached_property
+    def transform(self):
+        """The tokenizer and its rules, when the first text comes.
+
+        A vocabulary takes 35 MB, most servers never see a text beyond the context, and the same
+        file is already in use in `text_tokenize`.
+        """
+        return TextTransform.from_parameters(self.parameters, self.folder / "tokenizer.json")
+
+    @cached_property
+    def split(self):
+        """A text -> TOKEN_IDS of its windows."""
+        tokenizer = self.transform.tokenizer
+        max_length = tokenizer.truncation["max_length"]
+        tokenizer.no_truncation()
+        return lambda text: windows(clean(text, self.transform.cleaning), tokenizer, max_length)
 
     async def execute(self, requests):
         """Answer each request with EMBEDDING [texts, windows, dim], float32, or with an error."""
@@ -56,14 +70,13 @@ class TritonPythonModel:
 
     def _windows(self, encoded):
         try:
-            text = clean(encoded.decode("utf-8"), self.transform.cleaning)
+            text = encoded.decode("utf-8")
         except UnicodeDecodeError as error:
             raise ValueError(f"not UTF-8: {error}") from error
-        rows = windows(text, self.tokenizer, self.max_length)
+        rows = self.split(text)
         if len(rows) > MAX_WINDOWS:
             raise ValueError(
-                f"it has {len(rows)} windows of {self.max_length} tokens, over the limit of "
-                f"{MAX_WINDOWS}; send its parts"
+                f"it has {len(rows)} windows, over the limit of {MAX_WINDOWS}; send its parts"
             )
         replaced = self.transform.replaced_ids
         return [[replaced.get(id, id) for id in row] for row in rows]
