@@ -21,6 +21,7 @@ from tritonclip_export.export import export
 from tritonclip_export.precision import graphs
 from tritonclip_export.precision.emulation import round_in_fp32
 from tritonclip_export.precision.lower import FLOATING, FP16
+from tritonclip_export.repository import assemble
 
 LOWER: tuple[Precision, ...] = ("fp16", "bf16", "int8")
 FLOATS = {"fp16": onnx.TensorProto.FLOAT16, "bf16": onnx.TensorProto.BFLOAT16}
@@ -267,6 +268,32 @@ def test_weights_beside_the_graph_stay_beside_it(
     plain.touch()
     modes = {file.name: file.stat().st_mode for file in written.path.iterdir() if file.is_file()}
     assert modes == dict.fromkeys(modes, plain.stat().st_mode)  # for servers of other users, too
+
+
+@pytest.mark.parametrize("name", LOWER)
+def test_weights_that_a_repository_shares_are_lowered_as_well(
+    name: Precision,
+    dual_encoder: Callable[[str], DualEncoder],
+    tmp_path: Path,
+    inputs: verify.Inputs,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Half as large they need no file beside the graph, nor do those that stay as they are."""
+    monkeypatch.setattr(graph, "EXTERNAL_DATA_FROM_BYTES", 1_000_000)
+    bundle = export(dual_encoder("resnet"), tmp_path / "b", name="shared", max_batch=2)
+    assemble([bundle], tmp_path / "repository", runtime="python")
+    weights = bundle.file("text_encoder.onnx.data")
+    assert weights.stat().st_nlink == 2
+    before = {file.name for file in bundle.path.iterdir()}
+
+    written = precision.write(bundle, name, inputs=inputs, keep_fp32=["transformer.resblocks.0.*"])
+
+    written.check_files()
+    expected = {f"{tower}_encoder.{name}.onnx" for tower in ("image", "text")}
+    if name == "int8":  # which leaves the layout to ONNX Runtime
+        expected |= {f"{file}.data" for file in expected}
+    assert {file.name for file in written.path.iterdir()} - before == expected
+    assert weights.stat().st_nlink == 2
 
 
 def test_emulation_rounds_as_half_precision_kernels_do() -> None:

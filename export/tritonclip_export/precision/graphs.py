@@ -26,6 +26,8 @@ def load(file: Path) -> Any:
         ExportError: the graph has control flow, which TensorRT and this package do without.
     """
     model = ir.load(file)
+    for value in model.graph.initializers.values():
+        value.const_value = _trusted(value.const_value)
     for node in model.graph:
         if node.op_type in CONTROL_FLOW:
             raise ExportError(f"{file.name}: {node.name} is an {node.op_type}: control flow")
@@ -35,8 +37,32 @@ def load(file: Path) -> Any:
 def save(model: Any, file: Path) -> None:
     """Write a model, its weights beside it if they pass protobuf's limit."""
     size = sum(value.const_value.nbytes for value in model.graph.initializers.values())
-    external = file.name + EXTERNAL_DATA_SUFFIX if size > EXTERNAL_DATA_FROM_BYTES else None
-    ir.save(model, file, external_data=external)
+    if size > EXTERNAL_DATA_FROM_BYTES:
+        ir.save(model, file, external_data=file.name + EXTERNAL_DATA_SUFFIX)
+        return
+    # Else weights that came from beside another graph would still be looked for beside this one.
+    for value in model.graph.initializers.values():
+        if isinstance(value.const_value, ir.ExternalTensor):
+            value.const_value = ir.tensor(value.const_value.numpy(), name=value.name)
+    ir.save(model, file)
+
+
+def _trusted(tensor: Any) -> Any:
+    """A tensor that is read wherever it lies.
+
+    Beside a graph of unknown origin, onnx_ir refuses files with several links. Ours have them as
+    soon as a repository shares the bundle's weights, and their hashes are in `bundle.json`.
+    """
+    if not isinstance(tensor, ir.ExternalTensor):
+        return tensor
+    return ir.ExternalTensor(
+        tensor.path,
+        tensor.offset,
+        tensor.length,
+        tensor.dtype,
+        shape=tensor.shape,
+        name=tensor.name,
+    )
 
 
 @contextmanager

@@ -8,6 +8,8 @@ Runtime has no fast version of. A product that per-tensor scales hurt (`activati
 from __future__ import annotations
 
 import logging
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -40,13 +42,16 @@ def quantise(source: Path, target: Path, exclude: Sequence[str]) -> None:
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    # It transposes weights, then trips over the shapes that were recorded for them. The weights
-    # beside a graph are found by their name, so the copy without those shapes lies beside it.
-    model = onnx.load(source, load_external_data=False)
-    del model.graph.value_info[:]
-    plain = source.with_name(f".{target.name}.plain")
-    onnx.save(model, plain)
-    try:
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".plain-") as folder:
+        plain = Path(folder) / source.name
+        # It transposes weights, then trips over the shapes that were recorded for them.
+        model = onnx.load(source, load_external_data=False)
+        del model.graph.value_info[:]
+        onnx.save(model, plain)
+        if data := external_data_of(source):
+            # Not a link: onnx refuses files with several, which a bundle's are once a repository
+            # shares them.
+            shutil.copyfile(data, plain.with_name(data.name))
         with _quiet():
             quantize_dynamic(
                 plain,
@@ -55,11 +60,9 @@ def quantise(source: Path, target: Path, exclude: Sequence[str]) -> None:
                 per_channel=True,
                 weight_type=QuantType.QInt8,
                 nodes_to_exclude=list(exclude),
-                use_external_data_format=external_data_of(source) is not None,
+                use_external_data_format=data is not None,
                 extra_options={"MatMulConstBOnly": True},
             )
-    finally:
-        plain.unlink()
     if data := external_data_of(target):
         data.chmod(target.stat().st_mode)  # onnx writes it for its owner alone
 
