@@ -18,7 +18,7 @@ from typing import Any
 
 from tritonclip_export import encoder_configs, parameters, sources, token_outputs, warmup
 from tritonclip_export.bundle import Bundle, Precision, Tokens
-from tritonclip_export.encoder_models import Encoder, Execution, Runtime, encoders
+from tritonclip_export.encoder_models import IN_PYTHON, Encoder, Execution, Runtime, encoders
 from tritonclip_export.errors import RepositoryError
 from tritonclip_export.model_config import parse_config, read_config, render_config
 from tritonclip_export.parameters import Limits, Preprocess
@@ -288,8 +288,8 @@ class _Models:
         def for_runtime(config: Any) -> None:
             with_shape(config)
             # Its graph is ONNX; NVIDIA's container has both backends.
-            config.backend = "python" if self.runtime == "python" else "onnxruntime"
-            if self.runtime == "python":
+            config.backend = "python" if self.runtime in IN_PYTHON else "onnxruntime"
+            if self.runtime in IN_PYTHON:
                 config.parameters["intra_op_threads"].string_value = "0"  # one for each core
                 config.parameters["device"].string_value = "auto"
                 config.instance_group.add(kind="KIND_CPU", count=1)
@@ -298,7 +298,7 @@ class _Models:
         _link(self.bundle.file(tokens.file), version / "model.onnx")
         if tokens.external_data:
             _link(self.bundle.file(tokens.external_data), version / tokens.external_data)
-        if self.runtime == "python":
+        if self.runtime in IN_PYTHON:
             shutil.copyfile(sources.sources() / "onnx_runtime" / "model.py", version / "model.py")
         layer = {f"{parameters.PREFIX}layer": str(tokens.layer)}
         self._model(f"{tokens.tower}_tokens", layer, with_shape)
@@ -323,8 +323,9 @@ class _Models:
         )
         for name, source in encoder.files.items():
             _link(source, version / name)
-        if self.runtime == "python":
-            shutil.copyfile(sources.sources() / "onnx_runtime" / "model.py", version / "model.py")
+        if self.runtime in IN_PYTHON:
+            folder = "onnx_runtime" if self.runtime == "python" else "openvino"
+            shutil.copyfile(sources.sources() / folder / "model.py", version / "model.py")
         return {
             f"{version.parent.name}/{version.name}/{name}": command
             for name, command in encoder.missing.items()

@@ -22,6 +22,7 @@ class Runtime(str, Enum):
     python = "python"
     onnxruntime = "onnxruntime"
     tensorrt = "tensorrt"
+    openvino = "openvino"
 
 
 class Precision(str, Enum):
@@ -56,7 +57,7 @@ class Accelerator(str, Enum):
 
 
 _ENGINES = "Runtime tensorrt"
-_GRAPHS = "Runtimes python and onnxruntime"
+_GRAPHS = "Runtimes python, onnxruntime and openvino"
 
 
 def assemble(
@@ -66,13 +67,16 @@ def assemble(
     ] = Path("repository"),
     runtime: Annotated[
         Runtime,
-        typer.Option(help="python: any machine. onnxruntime, tensorrt: NVIDIA's container."),
+        typer.Option(
+            help="python: any machine. openvino: CPUs, from what `build --openvino` wrote. "
+            "onnxruntime, tensorrt: NVIDIA's container."
+        ),
     ] = Runtime.python,
     precision: Annotated[
         Precision | None,
         typer.Option(
             help="Of the encoders. (default: fp16 for GPUs, int8 for CPUs made for it, where the "
-            "bundle has them; else fp32)"
+            "bundle has them; else fp32. openvino: int8, else bf16, else fp32)"
         ),
     ] = None,
     instances: Annotated[
@@ -182,7 +186,7 @@ def assemble(
         return
     _print_models(done)
     serve = f"tritonclip serve {to}"
-    if runtime is not Runtime.python:
+    if runtime not in (Runtime.python, Runtime.openvino):
         on_gpu = engines or not (device is Device.cpu or precision is Precision.int8)
         serve += " --container" + (f" --tag {tag}" if tag else "") + " --gpus all" * on_gpu
     if precision is None and "int8" in done.precisions.values():
