@@ -13,10 +13,12 @@ import pytest
 from tritonclip import Client
 from tritonclip_export import samples, verify
 from tritonclip_export.bundle import Bundle
+from tritonclip_export.model_config import read_config
 from tritonclip_export.openvino import library, running
 from tritonclip_export.ports import Ports
 from tritonclip_export.server import ModelLoadError, Server
 
+TRITONCLIP = Path(sys.executable).with_name("tritonclip")
 IMAGES = [path.read_bytes() for path in samples.sample_images()]
 TEXTS = samples.sample_texts()
 
@@ -32,7 +34,7 @@ def repository(bundle: Callable[[str], Bundle], tmp_path_factory: pytest.TempPat
         ("assemble", "demo", "--runtime", "openvino", "--instances", "2", "--threads", "1"),
     ):
         done = subprocess.run(
-            [Path(sys.executable).with_name("tritonclip"), *arguments, "--json"],
+            [TRITONCLIP, *arguments, "--json"],
             cwd=home,
             capture_output=True,
             text=True,
@@ -63,6 +65,19 @@ def test_a_server_gives_what_was_measured(repository: Path) -> None:
     np.testing.assert_allclose(np.linalg.norm(served.images, axis=1), 1, atol=1e-6)
     np.testing.assert_array_equal(again, served.images)  # not overwritten by what came after
     assert (info.runtime, info.precision) == ("openvino", precision)
+
+
+def test_who_built_models_is_told_which_runtime_serves_them(repository: Path) -> None:
+    done = subprocess.run(
+        [TRITONCLIP, "assemble", "demo", "-o", "default"],
+        cwd=repository.parent,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "served with --runtime openvino" in done.stdout
+    config = read_config(repository.parent / "default" / "demo_image" / "config.pbtxt")
+    assert config.parameters["tritonclip_runtime"].string_value == "python"
 
 
 def test_a_server_without_openvino_says_how_to_get_it(repository: Path, tmp_path: Path) -> None:

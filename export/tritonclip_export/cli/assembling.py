@@ -160,8 +160,9 @@ def assemble(
     if (tag or tensorrt) and not engines:
         raise InvalidArgument("--tag and --tensorrt go with --runtime tensorrt")
     limits = {"max_image_bytes": max_image_bytes, "max_image_pixels": max_image_pixels}
+    loaded = [Bundle.load(path) for path in bundles]
     done = repository.assemble(
-        [Bundle.load(path) for path in bundles],
+        loaded,
         to,
         runtime=runtime.value,
         execution=Execution(
@@ -192,6 +193,10 @@ def assemble(
     if precision is None and "int8" in done.precisions.values():
         output.console().print(
             "encoders in int8, which this CPU is fast at  [dim]exact ones: --precision fp32[/]"
+        )
+    if runtime is Runtime.python and all(b.precisions_as("openvino") for b in loaded):
+        output.console().print(
+            "[dim]the OpenVINO models that were built are served with --runtime openvino[/]"
         )
     for missing in done.missing:
         output.console().print(f"[yellow]missing[/]  {missing.file}")

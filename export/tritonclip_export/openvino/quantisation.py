@@ -4,9 +4,9 @@ Scales are fixed here, so an embedding does not depend on what it is batched wit
 no pass over their inputs to find a scale. The convolution that reads the pixels stays in FP32: it
 is a few percent of the work, and its error goes through everything behind it.
 
-SmoothQuant moves what is hard to quantise from activations into weights. It halves the error of
-some towers and triples that of others (those whose weights have outliers already), so a model is
-made with it and one without, and the nearer is kept.
+SmoothQuant moves what is hard to quantise from activations into weights. That brings some towers
+nearer to FP32 and takes others far away, so a model is made with it and one without, and the nearer
+is kept.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ def candidates(
         AdvancedQuantizationParameters,
         AdvancedSmoothQuantParameters,
     )
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
     never = AdvancedSmoothQuantParameters(matmul=-1)
     for smooth_quant in (AdvancedSmoothQuantParameters(), never):
@@ -68,7 +69,10 @@ def candidates(
                         names=_excluded(model, source, keep, convolutions)
                     ),
                     advanced_parameters=AdvancedQuantizationParameters(
-                        smooth_quant_alphas=smooth_quant
+                        smooth_quant_alphas=smooth_quant,
+                        # NNCF would take the mean of the extremes that each input shows, and so
+                        # cut off what half of them have.
+                        activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
                     ),
                 )
             except (nncf.NNCFError, RuntimeError) as error:
