@@ -132,30 +132,16 @@ def write(
 def _quantise(
     source: Path, target: Path, batches: Tensors, exact: Embeddings, keep: Sequence[str]
 ) -> None:
-    """Write the quantised model whose embeddings are nearest to `exact`.
-
-    Convolutions are quantised unless every such model misses the tolerance.
-    """
+    """Write a quantised model, with convolutions in FP32 if it misses its tolerance otherwise."""
     items = [item[None] for batch in batches for item in batch]
-    candidate = target.with_name(f"candidate.{target.name}")
-    nearest: Parity | None = None
     for convolutions in (True, False):
-        for model in quantisation.candidates(source, items, keep, convolutions=convolutions):
-            _save(model, candidate, half=False)
-            found = verify.run(open_model(candidate, "int8"), batches)
-            figure = parity.compare("", exact, found, TOLERANCES["int8"])
-            if nearest is None or _error(figure) < _error(nearest):
-                nearest = figure
-                for suffix in (".xml", ".bin"):
-                    candidate.with_suffix(suffix).replace(target.with_suffix(suffix))
-        if nearest and nearest.passed:
+        model = quantisation.quantised(source, items, keep, convolutions=convolutions)
+        # Not written over: OpenVINO has mapped the one before.
+        target.with_suffix(".bin").unlink(missing_ok=True)
+        _save(model, target, half=False)
+        found = verify.run(open_model(target, "int8"), batches)
+        if parity.compare("", exact, found, TOLERANCES["int8"]).passed:
             return
-
-
-def _error(figure: Parity) -> float:
-    """Relative to the spread; a NaN is further away than anything."""
-    error = figure.relative_to_spread
-    return float("inf") if error is None or np.isnan(error) else error
 
 
 def _save(model: Any, file: Path, *, half: bool) -> None:
