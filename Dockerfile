@@ -10,7 +10,8 @@ ARG TAG=26.07
 FROM nvcr.io/nvidia/tritonserver:${TAG}-py3
 
 COPY model_repository/requirements.txt /tmp/requirements.txt
-# --build-arg PACKAGES=nvidia-dali-cuda130 is for repositories assembled with --preprocess dali.
+# --build-arg PACKAGES=nvidia-dali-cuda130 is for repositories assembled with --preprocess dali,
+# PACKAGES=openvino for those assembled with --runtime openvino.
 ARG PACKAGES=""
 # The image's Python is the one that the Python backend embeds, so the packages go there, not into a
 # virtual environment; PEP 668 wants that said aloud.

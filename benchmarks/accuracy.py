@@ -1,5 +1,7 @@
 """The demo checkpoint's zero-shot accuracy, stage by stage and at every precision.
 
+OpenVINO's models are executed as they are served, which takes a CPU with BF16 and VNNI.
+
 Every Twemoji drawing of `demo/twemoji.zip`, a style held out of training, over the names of all of
 them, each the mean of the prompts in `demo/prompts.json`.
 """
@@ -20,9 +22,12 @@ from tritonclip import Client
 from tritonclip_export import checkpoint, precision, samples, verify
 from tritonclip_export.bundle import Bundle, Precision
 from tritonclip_export.encoder_models import Execution
+from tritonclip_export.openvino import artifacts as openvino
+from tritonclip_export.openvino import running
 
 # FP16 and BF16 are emulated on a machine without CUDA.
 PRECISIONS: tuple[Precision, ...] = ("fp16", "bf16", "int8")
+IN_OPENVINO: tuple[Precision, ...] = ("bf16", "int8")
 DEMO = Path(__file__).parents[1] / "demo"
 
 
@@ -42,10 +47,13 @@ def main() -> None:
     batches = verify.Batches.of(bundle, inputs)
     batches = dataclasses.replace(batches, token_ids=batches.padded_ids)  # together, for speed
     pairs["ONNX Runtime"] = verify.onnx_embeddings(bundle, batches)
+    measured_on = verify.Inputs.read(samples.sample_images(), samples.sample_texts())
     for at in PRECISIONS:
-        measured_on = verify.Inputs.read(samples.sample_images(), samples.sample_texts())
         bundle = precision.write(bundle, at, inputs=measured_on)
         pairs[at] = verify.onnx_embeddings(bundle, batches, at)
+    for at in IN_OPENVINO:
+        bundle = openvino.write(bundle, at, inputs=measured_on)
+        pairs[f"openvino {at}"] = running.embeddings(bundle, batches, at)
     with (
         served(bundle, Execution(precision="fp32")) as server,
         Client(server.grpc_url) as client,

@@ -13,7 +13,7 @@ RESULTS = Path(__file__).parent / "results"
 
 def save(name: str, figures: Any) -> Path:
     """Write `results/NAME.json`: the figures, the machine, versions and the date (UTC)."""
-    versions = environment.versions("torch", "open_clip_torch")
+    versions = environment.versions("torch", "open_clip_torch", "openvino", "nncf")
     content = {
         "date": environment.now()[:10],
         "machine": machine(),

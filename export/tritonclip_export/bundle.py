@@ -160,11 +160,11 @@ class Artifact(_Record):
     """One encoder in one format and precision."""
 
     tower: Tower
-    format: Literal["onnx", "tensorrt", "tensorrt-rtx"]
+    format: Literal["onnx", "tensorrt", "tensorrt-rtx", "openvino"]
     precision: Precision
     file: str
     external_data: str | None = None
-    """The weights beside a graph that passes protobuf's 2 GB."""
+    """The weights beside a graph that passes protobuf's 2 GB, and beside every OpenVINO model."""
     sha256: str
     """Over the file and its external data."""
     max_batch: Annotated[int, Field(gt=0)]
@@ -281,9 +281,13 @@ class Bundle(_Record):
     @property
     def precisions(self) -> tuple[Precision, ...]:
         """The precisions besides FP32 in which both encoders are there as ONNX."""
+        return tuple(p for p in self.precisions_as("onnx") if p != "fp32")
+
+    def precisions_as(self, format: str) -> tuple[Precision, ...]:
+        """The precisions in which both encoders are there in that format."""
         towers: dict[Precision, set[Tower]] = {}
         for artifact in self.info.artifacts:
-            if artifact.format == "onnx" and artifact.precision != "fp32":
+            if artifact.format == format:
                 towers.setdefault(artifact.precision, set()).add(artifact.tower)
         return tuple(precision for precision, found in towers.items() if len(found) == 2)
 

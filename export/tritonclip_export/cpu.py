@@ -34,6 +34,11 @@ class Cpu:
         """
         return "VNNI" in (self.features or ())
 
+    @property
+    def multiplies_bf16(self) -> bool:
+        """Whether it has an instruction for products of BF16."""
+        return not {"BF16", "AMX"}.isdisjoint(self.features or ())
+
 
 def this() -> Cpu:
     """The CPU of this machine."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tritonclip_export.bundle import Precision
-from tritonclip_export.encoder_models import HALF, Device, Encoder, Execution, Runtime
+from tritonclip_export.encoder_models import HALF, IN_PYTHON, Device, Encoder, Execution, Runtime
 from tritonclip_export.errors import RepositoryError
 from tritonclip_export.parameters import PREFIX
 from tritonclip_export.plans import Item, Plans, by_capability, default_file
@@ -41,9 +41,13 @@ def complete(config: Any, encoder: Encoder, runtime: Runtime, execution: Executi
     Raises:
         RepositoryError: the engine's tensors are not the encoder's.
     """
-    config.backend = runtime
+    config.backend = "python" if runtime in IN_PYTHON else runtime
+    if "padding" in config.parameters:
+        config.input[0].allow_ragged_batch = True
     if runtime == "python":
         _python(config, encoder, execution)
+    elif runtime == "openvino":
+        _openvino(config, encoder, execution)
     elif runtime == "onnxruntime":
         _onnxruntime(config, encoder, execution)
     else:
@@ -62,8 +66,14 @@ def _python(config: Any, encoder: Encoder, execution: Execution) -> None:
     config.instance_group.add(kind=kind, count=execution.instances)
     config.parameters["device"].string_value = device
     config.parameters["intra_op_threads"].string_value = str(execution.threads or 0)
-    if "padding" in config.parameters:
-        config.input[0].allow_ragged_batch = True
+
+
+def _openvino(config: Any, encoder: Encoder, execution: Execution) -> None:
+    config.instance_group.add(kind="KIND_CPU", count=execution.instances)
+    config.parameters["intra_op_threads"].string_value = str(execution.threads or 0)
+    # Of what is not quantised; else OpenVINO would round FP32 products where the CPU has BF16.
+    executed = "bf16" if encoder.precision == "bf16" else "f32"
+    config.parameters["execution_precision"].string_value = executed
 
 
 def _onnxruntime(config: Any, encoder: Encoder, execution: Execution) -> None:

@@ -5,10 +5,11 @@ Which files of a bundle a runtime serves, the largest batch they take, what is s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from tritonclip_export import cpu, plans, tensorrt_target
 from tritonclip_export.bundle import TOWERS, Bundle, BundleInfo, Precision, Tower
@@ -18,8 +19,9 @@ from tritonclip_export.tensorrt import gpus
 from tritonclip_export.tensorrt_target import Target
 from tritonclip_export.tokenizer import bucket_lengths
 
-Runtime = Literal["python", "onnxruntime", "tensorrt"]
-RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
+Runtime = Literal["python", "onnxruntime", "tensorrt", "openvino"]
+IN_PYTHON: tuple[Runtime, ...] = ("python", "openvino")
+"""Those that need no other backend of Triton than the one for Python."""
 Device = Literal["gpu", "cpu"]
 Accelerator = Literal["cuda", "tensorrt"]
 
@@ -32,7 +34,8 @@ class Execution:
 
     Attributes:
         precision: None for the fastest that the bundle has and the device is good at: fp16 on a
-            GPU, int8 on a CPU that multiplies 8-bit integers; else fp32.
+            GPU, int8 on a CPU that multiplies 8-bit integers, with OpenVINO bf16 on one that
+            multiplies those; else fp32.
         device: None for a GPU where there is one.
         instances: of each encoder, on each GPU or on the CPU.
         threads: of an instance on the CPU; None for one a core.
@@ -63,8 +66,22 @@ class Execution:
             RepositoryError: says what does not go with what, and what does.
         """
         half, int8 = self.precision in HALF, self.precision == "int8"
-        on_cpu = self.device == "cpu" or int8 or (runtime == "python" and self.device is None)
+        on_cpu = (
+            self.device == "cpu"
+            or int8
+            or runtime == "openvino"
+            or (runtime == "python" and self.device is None)
+        )
         refusals = (
+            (
+                runtime == "openvino" and self.device == "gpu",
+                "--runtime openvino serves on CPUs only; for a GPU, choose python, onnxruntime or "
+                "tensorrt",
+            ),
+            (
+                runtime == "openvino" and self.precision == "fp16",
+                "--runtime openvino serves fp32, bf16 or int8: CPUs compute fp16 no faster",
+            ),
             (
                 runtime == "tensorrt" and self.device == "cpu",
                 "--runtime tensorrt serves on GPUs only; --runtime onnxruntime also on CPUs",
@@ -79,7 +96,7 @@ class Execution:
                 "int8 graphs are quantised for CPUs: leave --device gpu out, or serve fp16",
             ),
             (
-                on_cpu and half,
+                on_cpu and half and runtime != "openvino",
                 f"{self.precision} graphs run on GPUs only: ONNX Runtime crashes on them on a CPU. "
                 "Serve fp32 or int8 there; for a GPU, say --device gpu",
             ),
@@ -129,6 +146,8 @@ def encoders(bundle: Bundle, runtime: Runtime, execution: Execution) -> dict[Tow
     """
     if runtime == "tensorrt":
         return _from_engines(bundle, execution)
+    if runtime == "openvino":
+        return _from_openvino(bundle, execution.precision)
     return {tower: _from_graph(bundle, tower, runtime, execution) for tower in TOWERS}
 
 
@@ -137,7 +156,7 @@ def takes_any_length(runtime: Runtime, info: BundleInfo) -> bool:
 
     Native backends batch requests of one shape only, so they get lengths from a few.
     """
-    return runtime == "python" and info.text.dynamic_length
+    return runtime in IN_PYTHON and info.text.dynamic_length
 
 
 def _from_graph(bundle: Bundle, tower: Tower, runtime: Runtime, execution: Execution) -> Encoder:
@@ -163,6 +182,42 @@ def _fastest(has: set[Precision], runtime: Runtime, device: Device | None) -> Pr
     # Without a device, Python models take a GPU where there is one, and int8 is for CPUs.
     on_cpu = device == "cpu" or (device is None and not gpus.present())
     return "int8" if "int8" in has and on_cpu and cpu.this().multiplies_int8 else "fp32"
+
+
+def _from_openvino(bundle: Bundle, wanted: Precision | None) -> dict[Tower, Encoder]:
+    has = bundle.precisions_as("openvino")
+    precision = wanted or _fastest_in_openvino(has)
+    if precision not in has:
+        build = plans.build_command(bundle, precision)
+        others = f", but in {', '.join(has)}" if has else ""
+        raise RepositoryError(
+            f"bundle {bundle.name!r} has no OpenVINO models in {precision}{others}; "
+            f"`{build} --openvino` writes them"
+        )
+    artifacts = {tower: bundle.artifact(tower, "openvino", precision) for tower in TOWERS}
+    return {
+        tower: Encoder(
+            tower,
+            precision,
+            artifact.max_batch,
+            _items(bundle.info, tower),
+            {
+                f"model{Path(name).suffix}": bundle.file(name)
+                for name in (artifact.file, artifact.external_data)
+                if name
+            },
+        )
+        for tower, artifact in artifacts.items()
+    }
+
+
+def _fastest_in_openvino(has: Sequence[Precision]) -> Precision:
+    here = cpu.this()
+    order: list[Precision] = ["int8"] if here.multiplies_int8 else []
+    order += ["bf16"] if here.multiplies_bf16 else []
+    # Where a CPU has no BF16, OpenVINO computes such a model in FP32.
+    order += ["fp32", "bf16"]
+    return next((precision for precision in order if precision in has), order[0])
 
 
 def _from_engines(bundle: Bundle, execution: Execution) -> dict[Tower, Encoder]:

@@ -19,6 +19,7 @@ from typing import Any
 from tritonclip_export import encoder_configs, parameters, sources, token_outputs, warmup
 from tritonclip_export.bundle import Bundle, Precision, Tokens
 from tritonclip_export.encoder_models import (
+    IN_PYTHON,
     Encoder,
     Execution,
     Runtime,
@@ -273,8 +274,9 @@ class _Models:
         warmup.add(config, folder, warmup.samples_for(model, self.bundle), batches)
         comments = [line for line in text.splitlines() if line.startswith("#")]
         (folder / "config.pbtxt").write_text(render_config(config, comments), encoding="utf-8")
-        for source in sorted((skeleton / "1").glob("*.py")):
-            shutil.copyfile(source, version / source.name)
+        if config.backend == "python":
+            for source in sorted((skeleton / "1").glob("*.py")):
+                shutil.copyfile(source, version / source.name)
         if model in ("text_tokenize", "text_windows"):
             tokenizer = self.info.text.tokenizer
             _link(self.bundle.file(tokenizer), version / tokenizer)
@@ -297,8 +299,8 @@ class _Models:
         def for_runtime(config: Any) -> None:
             with_shape(config)
             # Its graph is ONNX; NVIDIA's container has both backends.
-            config.backend = "python" if self.runtime == "python" else "onnxruntime"
-            if self.runtime == "python":
+            config.backend = "python" if self.runtime in IN_PYTHON else "onnxruntime"
+            if self.runtime in IN_PYTHON:
                 config.parameters["intra_op_threads"].string_value = "0"  # one for each core
                 config.parameters["device"].string_value = "auto"
                 config.instance_group.add(kind="KIND_CPU", count=1)
@@ -307,8 +309,8 @@ class _Models:
         _link(self.bundle.file(tokens.file), version / "model.onnx")
         if tokens.external_data:
             _link(self.bundle.file(tokens.external_data), version / tokens.external_data)
-        if self.runtime == "python":
-            self._onnx_runtime(version)
+        if self.runtime in IN_PYTHON:
+            shutil.copyfile(sources.sources() / "onnx_runtime" / "model.py", version / "model.py")
         layer = {f"{parameters.PREFIX}layer": str(tokens.layer)}
         self._model(f"{tokens.tower}_tokens", layer, with_shape)
 
@@ -337,8 +339,9 @@ class _Models:
         )
         for name, source in encoder.files.items():
             _link(source, version / name)
-        if self.runtime == "python":
-            self._onnx_runtime(version)
+        if self.runtime in IN_PYTHON:
+            folder = "onnx_runtime" if self.runtime == "python" else "openvino"
+            shutil.copyfile(sources.sources() / folder / "model.py", version / "model.py")
         return {
             f"{version.parent.name}/{version.name}/{name}": command
             for name, command in encoder.missing.items()
@@ -348,10 +351,6 @@ class _Models:
         text = self.info.text
         (ids,) = sources.text_transform(text, self.bundle.path).encode([warmup.TEXT])
         return parameters.padding(text, ends_with_pad=ids[-1] == text.pad_id)
-
-    def _onnx_runtime(self, version: Path) -> None:
-        for source in sorted((sources.sources() / "onnx_runtime").glob("*.py")):
-            shutil.copyfile(source, version / source.name)
 
 
 def _link(source: Path, target: Path) -> None:

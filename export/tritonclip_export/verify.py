@@ -7,6 +7,7 @@ Each hop is compared with the one before it, on the same real inputs:
     onnx        PyTorch, FP32            -> the bundle's graphs in ONNX Runtime
     fp16, ...   the FP32 graphs          -> the graphs at that precision, emulated without CUDA
     engine      the graphs compiled      -> the engines for the GPU of this machine, if it has one
+    openvino    the FP32 graphs          -> the OpenVINO models that this CPU executes
     served      the FP32 graphs          -> embeddings over the network
 
 The pixels are those of the mode `exact`; a server with another one says so, and its stage is called
@@ -15,6 +16,7 @@ The pixels are those of the mode `exact`; a server with another one says so, and
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -55,6 +57,14 @@ class Inputs:
             missing = "images" if not images else "texts"
             raise ParityError(f"there are no {missing} to measure parity on")
         return cls(tuple(file.read_bytes() for file in images), tuple(texts))
+
+    @property
+    def sha256(self) -> str:
+        """Over all of them, in their order."""
+        digest = hashlib.sha256()
+        for item in (*self.images, *(text.encode() for text in self.texts)):
+            digest.update(hashlib.sha256(item).digest())
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -110,6 +120,7 @@ def verify(
         TritonClipError: the server cannot be reached or does not serve the bundle.
     """
     from tritonclip_export import checkpoint as checkpoints
+    from tritonclip_export.openvino import artifacts, running
     from tritonclip_export.tensorrt.runner import engines_here
 
     bundle.check_files()
@@ -144,6 +155,11 @@ def verify(
     for precision, engines in engines_here(bundle).items():
         progress(f"comparing both engines in {precision} with their graphs")
         hops.append(_hop("engine", at[precision], _engine_embeddings(bundle, engines, batches)))
+    for precision in running.precisions_here(bundle):
+        progress(f"comparing both OpenVINO models in {precision} with FP32")
+        candidate = running.embeddings(bundle, batches, precision)
+        tolerance = artifacts.TOLERANCES[precision]
+        hops.append(_hop(artifacts.stage(precision), onnx, candidate, tolerance))
     figures += token_outputs.compare(loaded, bundle, inputs)
     if server is not None:
         progress(f"comparing the server at {server}")

@@ -5,11 +5,11 @@ concatenation, one run and one split; those of texts may differ in length (see `
 """
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
-import texts
 import triton_python_backend_utils as pb_utils
 
 
@@ -33,13 +33,17 @@ class TritonPythonModel:
         self.session = ort.InferenceSession(folder / "model.onnx", options, providers=providers)
         self.input = self.session.get_inputs()[0].name
         self.output = self.session.get_outputs()[0].name
-        self.padding = None
+        self.embed_texts = None
         if "padding" in parameters:
+            import texts  # only text encoders have it
+
             on_cpu = self.session.get_providers()[0] == "CPUExecutionProvider"
-            self.padding = {
+            self.embed_texts = partial(
+                texts.embed,
+                run=self._run,
+                tokens_a_run=texts.CPU_TOKENS_A_RUN if on_cpu else texts.GPU_TOKENS_A_RUN,
                 **json.loads(parameters["padding"]["string_value"]),
-                "tokens_a_run": texts.CPU_TOKENS_A_RUN if on_cpu else texts.GPU_TOKENS_A_RUN,
-            }
+            )
 
     def execute(self, requests):
         """Answer each request with EMBEDDING [batch, dim], float32."""
@@ -47,8 +51,8 @@ class TritonPythonModel:
             pb_utils.get_input_tensor_by_name(request, self.input).as_numpy()
             for request in requests
         ]
-        if self.padding:
-            embeddings = texts.embed(inputs, self._run, **self.padding)
+        if self.embed_texts:
+            embeddings = self.embed_texts(inputs)
         else:
             embeddings = self._run(inputs[0] if len(inputs) == 1 else np.concatenate(inputs))
         ends = np.cumsum([len(rows) for rows in inputs])[:-1]

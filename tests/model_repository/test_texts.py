@@ -15,7 +15,7 @@ from tritonclip_export.sources import _load, text_transform
 
 @pytest.fixture(scope="module")
 def texts() -> ModuleType:
-    return _load("onnx_runtime/texts.py")
+    return _load("text_encoder/1/texts.py")
 
 
 class Encoder:

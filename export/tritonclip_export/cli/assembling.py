@@ -22,6 +22,7 @@ class Runtime(str, Enum):
     python = "python"
     onnxruntime = "onnxruntime"
     tensorrt = "tensorrt"
+    openvino = "openvino"
 
 
 class Precision(str, Enum):
@@ -56,7 +57,7 @@ class Accelerator(str, Enum):
 
 
 _ENGINES = "Runtime tensorrt"
-_GRAPHS = "Runtimes python and onnxruntime"
+_GRAPHS = "Runtimes python, onnxruntime and openvino"
 
 
 def assemble(
@@ -66,13 +67,16 @@ def assemble(
     ] = Path("repository"),
     runtime: Annotated[
         Runtime,
-        typer.Option(help="python: any machine. onnxruntime, tensorrt: NVIDIA's container."),
+        typer.Option(
+            help="python: any machine. openvino: CPUs, from what `build --openvino` wrote. "
+            "onnxruntime, tensorrt: NVIDIA's container."
+        ),
     ] = Runtime.python,
     precision: Annotated[
         Precision | None,
         typer.Option(
             help="Of the encoders. (default: fp16 for GPUs, int8 for CPUs made for it, where the "
-            "bundle has them; else fp32)"
+            "bundle has them; else fp32. openvino: int8, else bf16, else fp32)"
         ),
     ] = None,
     instances: Annotated[
@@ -156,8 +160,9 @@ def assemble(
     if (tag or tensorrt) and not engines:
         raise InvalidArgument("--tag and --tensorrt go with --runtime tensorrt")
     limits = {"max_image_bytes": max_image_bytes, "max_image_pixels": max_image_pixels}
+    loaded = [Bundle.load(path) for path in bundles]
     done = repository.assemble(
-        [Bundle.load(path) for path in bundles],
+        loaded,
         to,
         runtime=runtime.value,
         execution=Execution(
@@ -182,12 +187,16 @@ def assemble(
         return
     _print_models(done)
     serve = f"tritonclip serve {to}"
-    if runtime is not Runtime.python:
+    if runtime not in (Runtime.python, Runtime.openvino):
         on_gpu = engines or not (device is Device.cpu or precision is Precision.int8)
         serve += " --container" + (f" --tag {tag}" if tag else "") + " --gpus all" * on_gpu
     if precision is None and "int8" in done.precisions.values():
         output.console().print(
             "encoders in int8, which this CPU is fast at  [dim]exact ones: --precision fp32[/]"
+        )
+    if runtime is Runtime.python and all(b.precisions_as("openvino") for b in loaded):
+        output.console().print(
+            "[dim]the OpenVINO models that were built are served with --runtime openvino[/]"
         )
     for missing in done.missing:
         output.console().print(f"[yellow]missing[/]  {missing.file}")

@@ -39,7 +39,10 @@ def build(
     bundle: Annotated[Path, typer.Argument(help="A folder that `export` wrote.")],
     precision: Annotated[
         Precision,
-        typer.Option(help="fp16, bf16, fp32: for GPUs. int8: for CPUs, graphs only."),
+        typer.Option(
+            help="fp16, bf16, fp32: for GPUs. int8: for CPUs, graphs only. bf16, int8, fp32: for "
+            "CPUs, with --openvino."
+        ),
     ] = Precision.fp16,
     keep_fp32: Annotated[
         list[str] | None,
@@ -71,6 +74,15 @@ def build(
         bool,
         typer.Option(
             "--graphs-only", help="Write the graphs, compile nothing.", rich_help_panel=_GRAPHS
+        ),
+    ] = False,
+    openvino: Annotated[
+        bool,
+        typer.Option(
+            "--openvino",
+            help="For CPUs, in bf16, int8 or fp32: models that OpenVINO executes, measured on the "
+            "CPU of this machine.",
+            rich_help_panel=_WHERE,
         ),
     ] = False,
     container: Annotated[
@@ -177,12 +189,13 @@ def build(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Write a bundle's graphs at a precision, and compile them to TensorRT engines."""
+    """Write a bundle's graphs at a precision, and compile them: for TensorRT, or for OpenVINO."""
     from tritonclip.errors import InvalidArgument
     from tritonclip_export import container as docker
     from tritonclip_export import precision as precisions
     from tritonclip_export import samples, verify
     from tritonclip_export.bundle import TOWERS, Bundle
+    from tritonclip_export.openvino import artifacts as openvino_models
     from tritonclip_export.tensorrt import engines, in_container
     from tritonclip_export.tensorrt.options import Options
 
@@ -196,6 +209,10 @@ def build(
         raise InvalidArgument("--graphs-only compiles nothing: leave out --aot and --container")
     if precision is Precision.int8 and (aot or container):
         raise InvalidArgument("int8 graphs are for CPUs: no engine is compiled from them")
+    if openvino and (aot or container or graphs_only):
+        raise InvalidArgument(
+            "--openvino writes models for CPUs: leave out --aot, --container and --graphs-only"
+        )
     options = Options(
         max_batch=max_batch,
         opt_batch=opt_batch,
@@ -207,8 +224,24 @@ def build(
     )
     image = image or docker.nvidia_image(tag or docker.TAG)
     loaded = Bundle.load(bundle)
+    inputs = verify.Inputs.read(
+        samples.images_in(images) if images else samples.sample_images(),
+        samples.texts_in(texts) if texts else samples.sample_texts(),
+    )
     outcome = None
     step = Steps()
+    if openvino:
+        with step:
+            loaded = openvino_models.write(
+                loaded,
+                precision.value,
+                inputs=inputs,
+                keep_fp32=tuple(keep_fp32 or ()),
+                progress=step,
+            )
+        models = tuple(loaded.artifact(tower, "openvino", precision.value) for tower in TOWERS)
+        print_outcome(bundle, models, None, json=json)
+        return
     with step:
         toolchain = None
         if target:
@@ -218,10 +251,7 @@ def build(
         loaded = precisions.write(
             loaded,
             precision.value,
-            inputs=verify.Inputs.read(
-                samples.images_in(images) if images else samples.sample_images(),
-                samples.texts_in(texts) if texts else samples.sample_texts(),
-            ),
+            inputs=inputs,
             keep_fp32=tuple(keep_fp32 or ()),
             progress=step,
         )

@@ -33,7 +33,9 @@ def print_outcome(
     console = output.console()
     if not outcome:
         console.print("  ".join(f"[bold]{bundle / graph.file}[/]" for graph in graphs))
-        if graphs[0].precision == "int8":
+        if graphs[0].format == "openvino":
+            console.print(f"[dim]next: tritonclip assemble {bundle} --runtime openvino[/]")
+        elif graphs[0].precision == "int8":
             console.print("[dim]int8 is for ONNX Runtime on CPUs: no engine is compiled from it[/]")
         return
     _print_engines(built, unchanged)

@@ -54,13 +54,18 @@ class Task:
     command: str
 
 
-# `python` runs on the server from PyPI, the other runtimes in NVIDIA's container, and `onnxruntime`
-# there also without a GPU.
+# `python` and `openvino` run on the server from PyPI, the other runtimes in NVIDIA's container, and
+# `onnxruntime` there also without a GPU.
 _IN_CONTAINER = ("gpu", "docker", "nvidia container toolkit")
 TASKS = (
     Task("runtime: python", ("tritonserver", "packages: serve"), "tritonclip serve REPOSITORY"),
     Task("runtime: onnxruntime", ("docker",), "tritonclip serve REPOSITORY --container"),
     Task("runtime: tensorrt", _IN_CONTAINER, "tritonclip serve REPOSITORY --container --gpus all"),
+    Task(
+        "runtime: openvino",
+        ("tritonserver", "packages: serve", "packages: openvino"),
+        "tritonclip serve REPOSITORY",
+    ),
     Task("engines: here", ("gpu", "packages: tensorrt"), "tritonclip build BUNDLE"),
     Task("engines: in the container", _IN_CONTAINER, "tritonclip build BUNDLE --container"),
     Task(

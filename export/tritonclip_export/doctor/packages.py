@@ -8,6 +8,7 @@ import subprocess
 from tritonclip_export import tritonserver
 from tritonclip_export.doctor.check import Check
 from tritonclip_export.errors import EngineError
+from tritonclip_export.openvino import library as openvino
 from tritonclip_export.tensorrt import library
 from tritonclip_export.tritonserver import ServerMissingError
 
@@ -23,6 +24,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
         "onnxruntime-ep-nv-tensorrt-rtx-cu13",
         "polygraphy",
     ),
+    "openvino": ("openvino", "nncf"),
     "gpu": ("onnxruntime-gpu",),
 }
 INSTALL: dict[str, str] = {
@@ -31,6 +33,7 @@ INSTALL: dict[str, str] = {
     "serve": tritonserver.INSTALL,
     "tensorrt": library.INSTALL["tensorrt"],
     "tensorrt-rtx": library.INSTALL["tensorrt-rtx"],
+    "openvino": openvino.INSTALL,
     # Both packages own the module `onnxruntime`: together they break each other.
     "gpu": "pip uninstall -y onnxruntime && pip install onnxruntime-gpu",
 }

@@ -6,15 +6,13 @@ enter it, and what it held before stays.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tritonclip_export import graph, parity, verify
+from tritonclip_export import graph, parity, recipes, verify
 from tritonclip_export.bundle import (
     TOWERS,
     Artifact,
@@ -23,7 +21,7 @@ from tritonclip_export.bundle import (
     Precision,
     Tower,
 )
-from tritonclip_export.errors import BundleError, PrecisionError
+from tritonclip_export.errors import PrecisionError
 from tritonclip_export.precision import activations, bisection, graphs, int8, policy
 from tritonclip_export.precision.emulation import emulated
 from tritonclip_export.precision.lower import FLOATING, INT8, Lower
@@ -52,8 +50,8 @@ class _Recipe:
 
     @property
     def sha256(self) -> str:
-        parts = [REVISION, self.source.sha256, self.precision, self.keep_fp32, self.inputs]
-        return hashlib.sha256(json.dumps([*parts, _versions()]).encode()).hexdigest()
+        parts = (REVISION, self.source.sha256, self.precision, self.keep_fp32, self.inputs)
+        return recipes.recipe(*parts, _versions())
 
 
 def write(
@@ -83,16 +81,16 @@ def write(
     """
     if precision == "fp32":
         return bundle
-    recipes = {
-        tower: _Recipe(bundle.artifact(tower), precision, tuple(keep_fp32), _digest(inputs))
+    wanted = {
+        tower: _Recipe(bundle.artifact(tower), precision, tuple(keep_fp32), inputs.sha256)
         for tower in TOWERS
     }
-    if _is_there(bundle, recipes):
+    if recipes.is_there(bundle, "onnx", precision, {t: r.sha256 for t, r in wanted.items()}):
         return bundle
     for tower in TOWERS:
         bundle.check_artifact(bundle.artifact(tower))
     if keep_fp32:
-        towers = [graphs.load(bundle.file(recipe.source.file)).graph for recipe in recipes.values()]
+        towers = [graphs.load(bundle.file(recipe.source.file)).graph for recipe in wanted.values()]
         policy.check_patterns((graphs.layer_of(node) for t in towers for node in t), keep_fp32)
     with staging_folder(bundle.path) as folder:
         batches = verify.Batches.of(bundle, inputs)
@@ -100,7 +98,7 @@ def write(
         artifacts = []
         for tower in TOWERS:
             progress(f"writing the {tower} encoder in {precision}")
-            artifacts.append(_write(bundle, recipes[tower], _to_measure(tower, batches), folder))
+            artifacts.append(_write(bundle, wanted[tower], _to_measure(tower, batches), folder))
         progress(f"comparing both {precision} encoders with FP32")
         staged = Bundle(path=folder, info=bundle.info.model_copy(update={"artifacts": artifacts}))
         candidate = verify.onnx_embeddings(staged, batches, precision)
@@ -108,8 +106,8 @@ def write(
         for tower, figure in zip(TOWERS, figures, strict=True):
             if not figure.passed:
                 progress(f"looking for the layer that breaks the {tower} encoder")
-                raise _missed(bundle, recipes[tower], figure, batches)
-        return _keep(bundle, staged, artifacts, figures)
+                raise _missed(bundle, wanted[tower], figure, batches)
+        return recipes.keep(bundle, folder, artifacts, figures)
 
 
 def _to_measure(tower: Tower, batches: verify.Batches) -> verify.Tensors:
@@ -211,36 +209,6 @@ def _culprit(bundle: Bundle, recipe: _Recipe, batches: verify.Batches) -> bisect
         )
     )
     return bisection.worst_layer(layers, error_of, tolerance.relative_to_spread)
-
-
-def _keep(
-    bundle: Bundle, staged: Bundle, artifacts: Sequence[Artifact], figures: Sequence[Parity]
-) -> Bundle:
-    """Move the new graphs into the bundle and record them in place of older ones."""
-    for artifact in artifacts:
-        for name in (artifact.file, artifact.external_data):
-            if name is not None:
-                staged.file(name).replace(bundle.file(name))
-    updated = bundle.with_artifacts(artifacts).with_parity(figures)
-    updated.save()
-    return updated
-
-
-def _is_there(bundle: Bundle, recipes: dict[Tower, _Recipe]) -> bool:
-    try:
-        found = [bundle.artifact(t, precision=r.precision) for t, r in recipes.items()]
-        for artifact in found:
-            bundle.check_artifact(artifact)
-    except BundleError:
-        return False
-    return [a.recipe for a in found] == [recipe.sha256 for recipe in recipes.values()]
-
-
-def _digest(inputs: verify.Inputs) -> str:
-    digest = hashlib.sha256()
-    for item in (*inputs.images, *(text.encode() for text in inputs.texts)):
-        digest.update(hashlib.sha256(item).digest())
-    return digest.hexdigest()
 
 
 def _versions() -> dict[str, str]:

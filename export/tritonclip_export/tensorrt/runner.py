@@ -53,7 +53,7 @@ def open_engine(bundle: Bundle, artifact: Artifact) -> Iterator[Encode]:
             one that built it; it does not load; or no profile takes a shape.
     """
     engine = artifact.engine
-    if engine is None or artifact.format == "onnx":
+    if engine is None or artifact.format == "onnx" or artifact.format == "openvino":
         raise EngineError(f"{artifact.file} is a graph, not an engine")
     _check_gpu(artifact.file, engine)
     tensorrt = library.load(artifact.format)

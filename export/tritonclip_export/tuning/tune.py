@@ -17,6 +17,7 @@ from tritonclip_export.bench.measure import Protocol, measure, triton_service
 from tritonclip_export.bench.results import Measurement
 from tritonclip_export.bench.workers import Workers, workers
 from tritonclip_export.bench.workloads import Workload
+from tritonclip_export.encoder_models import IN_PYTHON
 from tritonclip_export.errors import EngineError, RepositoryError, TuningError
 from tritonclip_export.model_config import read_config
 from tritonclip_export.parameters import PREFIX
@@ -144,7 +145,7 @@ def _models(bundle: str, workloads: Sequence[Workload]) -> list[str]:
 def _check_runtime(repository: Path, bundle: str) -> None:
     config = read_config(repository / f"{bundle}_image" / "config.pbtxt")
     runtime = config.parameters[f"{PREFIX}runtime"].string_value
-    if runtime == "python":
+    if runtime in IN_PYTHON:
         return
     gpu = " --gpus all" * (runtime == "tensorrt")
     raise TuningError(

@@ -1,0 +1,83 @@
+"""Triton Python backend: an encoder in OpenVINO, on the CPU.
+
+Serves either tower: the tensor names come from the model. Requests of one shape are one
+concatenation, one inference and one split; those of texts may differ in length (see `texts`).
+"""
+
+import json
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    """One instance: one compiled model and one request for inference."""
+
+    def initialize(self, args):
+        """Compile the model in this folder, to be executed as the parameters say."""
+        parameters = json.loads(args["model_config"])["parameters"]
+        folder = Path(args["model_repository"]) / args["model_version"]
+        precision = parameters["execution_precision"]["string_value"]
+        openvino = _openvino()
+        options = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_NUM_THREADS": int(parameters["intra_op_threads"]["string_value"]),
+            # Instances are processes that do not know of each other: each would pin its threads to
+            # the same cores, which preprocessing needs, too.
+            "ENABLE_CPU_PINNING": False,
+        }
+        compiled = openvino.Core().compile_model(folder / "model.xml", "CPU", options)
+        executed = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        if executed != precision:
+            pb_utils.Logger.log_warn(
+                f"{args['model_name']}: this CPU has no {precision}, so the encoder runs in "
+                f"{executed}: as exact, but slower"
+            )
+        self.request = compiled.create_infer_request()
+        self.input = compiled.input(0).any_name
+        self.output = compiled.output(0).any_name
+        self.embed_texts = None
+        if "padding" in parameters:
+            import texts  # only text encoders have it
+
+            self.embed_texts = partial(
+                texts.embed,
+                run=self._run,
+                tokens_a_run=texts.CPU_TOKENS_A_RUN,
+                **json.loads(parameters["padding"]["string_value"]),
+            )
+
+    def execute(self, requests):
+        """Answer each request with EMBEDDING [batch, dim], float32."""
+        inputs = [
+            pb_utils.get_input_tensor_by_name(request, self.input).as_numpy()
+            for request in requests
+        ]
+        if self.embed_texts:
+            embeddings = self.embed_texts(inputs)
+        else:
+            embeddings = self._run(inputs[0] if len(inputs) == 1 else np.concatenate(inputs))
+        ends = np.cumsum([len(rows) for rows in inputs])[:-1]
+        return [
+            pb_utils.InferenceResponse([pb_utils.Tensor(self.output, rows)])
+            for rows in np.split(embeddings, ends)
+        ]
+
+    def _run(self, batch):
+        # A copy, as the next inference overwrites OpenVINO's own.
+        return self.request.infer([batch], share_inputs=True)[0]
+
+
+def _openvino():
+    try:
+        import openvino
+    except ImportError as error:
+        raise pb_utils.TritonModelException(
+            f"this encoder is for OpenVINO, which the server's Python does not have ({error}): "
+            'pip install "tritonclip[openvino]"; for a container, build its image with '
+            "--build-arg PACKAGES=openvino"
+        ) from error
+    return openvino
