@@ -4,9 +4,9 @@
     python benchmarks/compare.py bundles/ViT-B-32 --precisions fp32,int8 --peers infinity
     python benchmarks/compare.py --render                          # only docs/performance.md
 
-The bundle: `tritonclip export ViT-B-32 --random-weights 0`. Each peer is installed into its own
-environment below --work, once. One that cannot be installed or started is left out, and said. For
-the OpenVINO ceiling, install `openvino` beside this package.
+The bundle: `tritonclip export ViT-B-32 --random-weights 0`, and what `build` adds to it. Each peer
+is installed into its own environment below --work, once. One that cannot be installed or started is
+left out, and said.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tritonclip_export.bench.summary import merged
 from tritonclip_export.bench.workers import Workers, workers
 from tritonclip_export.bench.workloads import Kind, Workload
 from tritonclip_export.bundle import Bundle, Precision
-from tritonclip_export.encoder_models import Execution
+from tritonclip_export.encoder_models import Execution, Runtime
 from tritonclip_export.errors import BenchmarkError
 
 Subject = Callable[[Workload, Protocol, int], Measurement]
@@ -49,7 +49,8 @@ def main() -> None:
     parser.add_argument("bundle", type=Path, nargs="?")
     parser.add_argument("--render", action="store_true", help="only write the page")
     parser.add_argument("--peers", default=",".join(peer.name for peer in PEERS))
-    parser.add_argument("--precisions", default="fp32", help="of ours: those the bundle has")
+    parser.add_argument("--precisions", default="fp32", help="of ours, in ONNX Runtime")
+    parser.add_argument("--openvino", default="", help="precisions of ours, in OpenVINO")
     parser.add_argument("--workloads", default="jpeg-640x480,text-short")
     parser.add_argument("--concurrency", default="1,8,32")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each, each round")
@@ -128,7 +129,9 @@ def _ceilings(
     options: argparse.Namespace, bundle: Bundle, kinds: set[Kind]
 ) -> Iterator[tuple[str, Subject]]:
     """ONNX Runtime and OpenVINO in this process."""
-    for engine in in_process.engines(_precisions(options)):
+    for engine in in_process.engines(
+        _precisions(options.precisions), _precisions(options.openvino)
+    ):
         embed = {kind: in_process.embedder(engine, bundle, kind) for kind in kinds}
         yield engine.name, partial(_in_process, engine, embed)
 
@@ -143,16 +146,19 @@ def _in_process(
     return in_process.measure(engine, embed[workload.kind], workload, protocol, batch=load)
 
 
-def _precisions(options: argparse.Namespace) -> list[Precision]:
-    return [cast(Precision, precision) for precision in options.precisions.split(",")]
+def _precisions(named: str) -> list[Precision]:
+    return [cast(Precision, precision) for precision in named.split(",") if precision]
 
 
 def _services(
     options: argparse.Namespace, bundle: Bundle
 ) -> Iterator[tuple[str, Callable[[], AbstractContextManager[Service]]]]:
     """Names of what is compared, ours first, and how each is started."""
-    for precision in _precisions(options):
-        yield f"tritonclip {precision}", partial(_ours, bundle, precision)
+    for precision in _precisions(options.precisions):
+        yield (name := f"tritonclip {precision}"), partial(_ours, name, bundle, precision, "python")
+    for precision in _precisions(options.openvino):
+        name = f"tritonclip OpenVINO {precision}"
+        yield name, partial(_ours, name, bundle, precision, "openvino")
     interpreters = dict(given.split("=", 1) for given in options.interpreter)
     wanted = options.peers.split(",")
     for peer in PEERS:
@@ -162,10 +168,9 @@ def _services(
 
 
 @contextmanager
-def _ours(bundle: Bundle, precision: Precision) -> Iterator[Service]:
-    with served(bundle, Execution(precision=precision)) as server:
-        endpoint = parse_endpoint(server.grpc_url)
-        yield triton_service(endpoint, bundle.name, f"tritonclip {precision}")
+def _ours(name: str, bundle: Bundle, precision: Precision, runtime: Runtime) -> Iterator[Service]:
+    with served(bundle, Execution(precision=precision), runtime) as server:
+        yield triton_service(parse_endpoint(server.grpc_url), bundle.name, name)
 
 
 @contextmanager

@@ -1,14 +1,13 @@
 """What executes encoders fastest on this CPU: ONNX Runtime and OpenVINO, at every precision.
 
-    pip install openvino nncf                       # beside this package
     tritonclip export ViT-B-32 --random-weights 0
     tritonclip build bundles/ViT-B-32 --precision int8 --graphs-only
+    tritonclip build bundles/ViT-B-32 --openvino --precision fp32     # and bf16, and int8
     python benchmarks/cpu_engines.py bundles/ViT-B-32
 
 The encoders alone, without preprocessing or a server, each engine in a process of its own, with as
 many threads as there are cores. Rounds of all engines follow each other, so that a machine whose
-speed drifts treats them alike. OpenVINO's INT8 is NNCF's static quantisation with SmoothQuant,
-calibrated on the sample images and texts; ONNX Runtime's is what `build` writes.
+speed drifts treats them alike.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -31,6 +29,7 @@ import psutil
 import record
 from tritonclip_export import parity, samples, verify
 from tritonclip_export.bundle import TOWERS, Bundle, Tower
+from tritonclip_export.openvino.running import FORMAT, open_model
 
 BATCHES = (1, 8, 32)
 SECONDS = 0.7
@@ -129,7 +128,7 @@ def _serve(
     pipe: Connection, bundle: Bundle, tower: Tower, engine: Engine, tensors: list[Tensor]
 ) -> None:
     open_engine = {"onnxruntime": _onnx_runtime, "openvino": _openvino}[engine.library]
-    run = open_engine(bundle, tower, engine, tensors)
+    run = open_engine(bundle, tower, engine)
     pipe.send(np.concatenate([run(tensor) for tensor in tensors]))
     before = psutil.Process().memory_info().rss
     first = tensors[0]
@@ -147,7 +146,7 @@ def _serve(
         pipe.send(items / (time.perf_counter() - began))
 
 
-def _onnx_runtime(bundle: Bundle, tower: Tower, engine: Engine, _: list[Tensor]) -> Run:
+def _onnx_runtime(bundle: Bundle, tower: Tower, engine: Engine) -> Run:
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -161,34 +160,9 @@ def _onnx_runtime(bundle: Bundle, tower: Tower, engine: Engine, _: list[Tensor])
     return lambda tensor: session.run(["EMBEDDING"], {name: tensor})[0]
 
 
-def _openvino(bundle: Bundle, tower: Tower, engine: Engine, tensors: list[Tensor]) -> Run:
-    import openvino
-
-    core = openvino.Core()
-    model: Any = core.read_model(str(bundle.file(bundle.artifact(tower).file)))
-    if engine.precision == "int8":
-        model = _quantised(model, tensors)
-    hint = "bf16" if engine.precision == "bf16" else "f32"
-    options = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
-    compiled = core.compile_model(model, "CPU", options)
-    return partial(_run_openvino, compiled)
-
-
-def _run_openvino(compiled: Any, tensor: Tensor) -> Tensor:
-    return np.asarray(compiled([tensor])[0])
-
-
-def _quantised(model: Any, tensors: list[Tensor]) -> Any:
-    import nncf
-
-    items = [item[None] for tensor in tensors for item in tensor]
-    return nncf.quantize(
-        model,
-        nncf.Dataset(items),
-        model_type=nncf.ModelType.TRANSFORMER,
-        preset=nncf.QuantizationPreset.MIXED,
-        subset_size=len(items),
-    )
+def _openvino(bundle: Bundle, tower: Tower, engine: Engine) -> Run:
+    artifact = bundle.artifact(tower, FORMAT, engine.precision)
+    return open_model(bundle.file(artifact.file), engine.precision)
 
 
 if __name__ == "__main__":

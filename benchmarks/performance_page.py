@@ -68,10 +68,10 @@ def _compared(report: Report) -> Iterator[str]:
     yield "`python benchmarks/compare.py` ([its JSON](../benchmarks/results/performance.json)); the"
     yield "load generator shares the machine. Weights are random: they do not change the speed."
     yield ""
-    yield "*Against the ceiling*: throughput relative to ONNX Runtime in process with the same"
-    yield "preprocessing and precision (FP32 for others), at as many items a batch as requests are"
-    yield "in flight here. ± is the 95 % confidence interval over repeats; cores and memory are the"
-    yield "server's, all its processes."
+    yield "*Against the ceiling*: throughput relative to the same library in process, with the"
+    yield "same preprocessing and precision (for others, ONNX Runtime in FP32), at as many items a"
+    yield "batch as requests are in flight here. ± is the 95 % confidence interval over repeats;"
+    yield "cores and memory are the server's, all its processes."
     yield from performance_summary.lines(report)
     for workload in _workloads(report):
         measured = _of(report, workload)
@@ -90,14 +90,13 @@ def _table(measured: Sequence[Measurement]) -> Iterator[str]:
     yield f"| {' | '.join(HEAD)} |"
     yield "|---|" + "---:|" * 9
     ceilings = {
-        (m.server, m.concurrency): m.throughput.mean
-        for m in measured
-        if m.server.startswith("ONNX Runtime")
+        (m.server, m.concurrency): m.throughput.mean for m in measured if m.protocol == "in process"
     }
     for m in measured:
         half = "" if m.throughput.low is None else f" ± {m.throughput.mean - m.throughput.low:,.1f}"
-        precision = "int8" if "int8" in m.server else "fp32"
-        highest = ceilings.get((f"ONNX Runtime {precision}, in process", m.concurrency))
+        precision = next((p for p in ("int8", "bf16") if p in m.server), "fp32")
+        library = "OpenVINO" if "OpenVINO" in m.server else "ONNX Runtime"
+        highest = ceilings.get((f"{library} {precision}, in process", m.concurrency))
         latency = m.latency
         cells = [
             m.server,

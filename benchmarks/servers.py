@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tritonclip_export.bundle import Bundle
-from tritonclip_export.encoder_models import Execution
+from tritonclip_export.encoder_models import Execution, Runtime
 from tritonclip_export.ports import Ports
 from tritonclip_export.repository import assemble
 from tritonclip_export.server import Server
@@ -19,18 +19,23 @@ STUB = Path(__file__).with_name("stub_encoder.py")
 
 @contextmanager
 def served(
-    bundle: Bundle, execution: Execution | None = None, *, stub: bool = False
+    bundle: Bundle,
+    execution: Execution | None = None,
+    runtime: Runtime = "python",
+    *,
+    stub: bool = False,
 ) -> Iterator[Server]:
     """A server of `bundle` on free ports; ends with the block.
 
     Args:
-        bundle: what is served, by the python runtime.
+        bundle: what is served.
         execution: of its encoders; None for what `assemble` does by default.
+        runtime: of its encoders.
         stub: whether they answer with constants instead.
     """
     with tempfile.TemporaryDirectory() as folder:
         repository = Path(folder) / "repository"
-        assemble([bundle], repository, runtime="python", execution=execution or Execution())
+        assemble([bundle], repository, runtime=runtime, execution=execution or Execution())
         if stub:
             for encoder in repository.glob("*_encoder"):
                 shutil.copy(STUB, encoder / "1" / "model.py")

@@ -6,7 +6,6 @@ one loop; `concurrency` items in a batch, decoded in parallel as the server does
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -26,13 +25,14 @@ from tritonclip_export.bench.usage import Meter
 from tritonclip_export.bench.workloads import Kind, Workload
 from tritonclip_export.bundle import Bundle, Precision
 from tritonclip_export.graph import Encoder
+from tritonclip_export.openvino.running import FORMAT, open_model
 
 Embed = Callable[[list[bytes]], object]
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A library, and the precision in which it computes: of its graph, or its own."""
+    """A library, and the precision in which it computes."""
 
     library: Literal["ONNX Runtime", "OpenVINO"]
     precision: Precision
@@ -43,13 +43,12 @@ class Engine:
         return f"{self.library} {self.precision}, in process"
 
 
-def engines(precisions: Sequence[Precision]) -> list[Engine]:
-    """ONNX Runtime at the precisions that are served, and OpenVINO if it is installed."""
-    found = [Engine("ONNX Runtime", precision) for precision in precisions]
-    if importlib.util.find_spec("openvino") is not None:
-        # INT8 wants a graph of its own: `cpu_engines.py` has that comparison.
-        found += [Engine("OpenVINO", "fp32"), Engine("OpenVINO", "bf16")]
-    return found
+def engines(onnx: Sequence[Precision], openvino: Sequence[Precision]) -> list[Engine]:
+    """Both libraries at the precisions in which they serve."""
+    return [
+        *(Engine("ONNX Runtime", precision) for precision in onnx),
+        *(Engine("OpenVINO", precision) for precision in openvino),
+    ]
 
 
 def embedder(engine: Engine, bundle: Bundle, kind: Kind) -> Embed:
@@ -60,19 +59,20 @@ def embedder(engine: Engine, bundle: Bundle, kind: Kind) -> Embed:
         threads = ThreadPoolExecutor()
         return lambda batch: encode(np.stack(list(threads.map(transform.pixels, batch))))
     tokens = sources.text_transform(bundle.info.text, bundle.path)
-    return lambda batch: encode(tokens.pad(tokens.encode([text.decode() for text in batch])))
+
+    def embed(batch: list[bytes]) -> object:
+        ids = tokens.encode([text.decode() for text in batch])
+        any_length = bundle.info.text.dynamic_length
+        return encode(tokens.pad(ids, max(map(len, ids)) if any_length else None))
+
+    return embed
 
 
 def _encoder(engine: Engine, bundle: Bundle, kind: Kind) -> Callable[[Any], object]:
     if engine.library == "ONNX Runtime":
         return Encoder(bundle.file(bundle.artifact(kind, precision=engine.precision).file))
-    import openvino
-
-    hint = {"fp32": "f32", "bf16": "bf16"}[engine.precision]
-    options = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
-    graph = bundle.file(bundle.artifact(kind).file)
-    compiled = openvino.Core().compile_model(str(graph), "CPU", options)
-    return lambda batch: compiled([batch])[0]
+    file = bundle.file(bundle.artifact(kind, FORMAT, engine.precision).file)
+    return open_model(file, engine.precision)
 
 
 def measure(
