@@ -95,7 +95,11 @@ def _in_process(
     tokens = sources.text_transform(bundle.info.text, bundle.path)
 
     def texts(batch: list[str]) -> object:
-        return text(tokens.pad(tokens.encode(batch)))
+        ids = tokens.encode(batch)
+        # As served: at their own lengths where the tower allows it.
+        return text(
+            tokens.pad(ids, max(map(len, ids)) if bundle.info.text.dynamic_length else None)
+        )
 
     yield "texts", _texts, lambda item: texts([item]), texts
 
