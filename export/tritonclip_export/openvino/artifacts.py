@@ -17,7 +17,7 @@ from tritonclip_export.bundle import TOWERS, Artifact, Bundle, Parity, Precision
 from tritonclip_export.errors import PrecisionError
 from tritonclip_export.openvino import library, quantisation
 from tritonclip_export.openvino.running import FORMAT, embeddings, open_model
-from tritonclip_export.precision import graphs, policy
+from tritonclip_export.precision import policy
 from tritonclip_export.staging import staging_folder
 from tritonclip_export.verify import Embeddings, Pair, Tensors
 
@@ -88,9 +88,7 @@ def write(
     sources = {tower: bundle.artifact(tower) for tower in TOWERS}
     for source in sources.values():
         bundle.check_artifact(source)
-    if keep_fp32:
-        towers = [graphs.load(bundle.file(source.file)).graph for source in sources.values()]
-        policy.check_patterns((graphs.layer_of(node) for t in towers for node in t), keep_fp32)
+    policy.check_patterns((bundle.file(source.file) for source in sources.values()), keep_fp32)
     with staging_folder(bundle.path) as folder:
         batches = verify.Batches.of(bundle, inputs)
         reference = verify.onnx_embeddings(bundle, batches)

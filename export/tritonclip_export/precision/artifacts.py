@@ -89,9 +89,7 @@ def write(
         return bundle
     for tower in TOWERS:
         bundle.check_artifact(bundle.artifact(tower))
-    if keep_fp32:
-        towers = [graphs.load(bundle.file(recipe.source.file)).graph for recipe in wanted.values()]
-        policy.check_patterns((graphs.layer_of(node) for t in towers for node in t), keep_fp32)
+    policy.check_patterns((bundle.file(r.source.file) for r in wanted.values()), keep_fp32)
     with staging_folder(bundle.path) as folder:
         batches = verify.Batches.of(bundle, inputs)
         reference = verify.onnx_embeddings(bundle, batches)

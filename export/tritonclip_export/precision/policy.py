@@ -12,13 +12,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tritonclip_export.errors import PrecisionError
 from tritonclip_export.precision.activations import Activations
-from tritonclip_export.precision.graphs import is_constant, is_float, layer_of
+from tritonclip_export.precision.graphs import is_constant, is_float, layer_of, load
 from tritonclip_export.precision.lower import Lower
 from tritonclip_export.precision.operators import IN_FP32, MOVES, PRODUCTS
 
@@ -120,13 +121,15 @@ def _does_not_fit(value: Any, lower: Lower) -> bool:
     return np.isfinite(exact) and abs(rounded - exact) > 1e-2 * abs(exact)
 
 
-def check_patterns(layers: Iterable[str], keep: Sequence[str]) -> None:
-    """Every pattern must match one of `layers`.
+def check_patterns(files: Iterable[Path], keep: Sequence[str]) -> None:
+    """Every pattern must match a layer of one of the graphs in `files`.
 
     Raises:
         PrecisionError: one does not; names the nearest layers.
     """
-    known = sorted(set(layers))
+    if not keep:
+        return
+    known = sorted({layer_of(node) for file in files for node in load(file).graph})
     for pattern in keep:
         if not any(fnmatchcase(layer, pattern) for layer in known):
             close = difflib.get_close_matches(pattern.strip("*"), known, n=3, cutoff=0.4)
