@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 import record
+from servers import served
 from tritonclip import Client
 from tritonclip_export import sources
 from tritonclip_export.bundle import Bundle
 from tritonclip_export.encoder_models import Execution
-from tritonclip_export.ports import Ports
-from tritonclip_export.repository import assemble
-from tritonclip_export.server import Server
 
 TWEMOJI = Path(__file__).parents[1] / "demo" / "twemoji.zip"
 DOCUMENTS = 300
@@ -54,22 +51,19 @@ def main() -> None:
         files = [archive.read(f"{slug}.png") for slug in labels]
     names = list(labels.values())
     figures = {}
-    with tempfile.TemporaryDirectory() as folder:
-        exact = Execution(precision="fp32")
-        assemble([bundle], Path(folder) / "repository", runtime="python", execution=exact)
-        with (
-            Server(Path(folder) / "repository", ports=Ports(0, 0, 0)) as server,
-            Client(server.grpc_url) as client,
-        ):
-            images = client.embed_images(files)
-            for kind, (n, before, form, between) in KINDS.items():
-                random = np.random.default_rng(0)
-                named = np.stack(
-                    [random.choice(len(names), n, replace=False) for _ in range(DOCUMENTS)]
-                )
-                texts = [before + between.join(form.format(names[i]) for i in row) for row in named]
-                figures[kind] = _lengths(bundle, texts) | _found(client, images, texts, named)
-                print(kind, figures[kind], flush=True)
+    with (
+        served(bundle, Execution(precision="fp32")) as server,
+        Client(server.grpc_url) as client,
+    ):
+        images = client.embed_images(files)
+        for kind, (n, before, form, between) in KINDS.items():
+            random = np.random.default_rng(0)
+            named = np.stack(
+                [random.choice(len(names), n, replace=False) for _ in range(DOCUMENTS)]
+            )
+            texts = [before + between.join(form.format(names[i]) for i in row) for row in named]
+            figures[kind] = _lengths(bundle, texts) | _found(client, images, texts, named)
+            print(kind, figures[kind], flush=True)
     print(record.save("long-texts", {"documents": DOCUMENTS, **figures}))
 
 

@@ -92,14 +92,12 @@ def _in_process(
 
         yield "images", _images, lambda item: images([item]), images
     text = Encoder(bundle.file(bundle.artifact("text", precision=precision).file))
-    tokens = sources.text_transform(bundle.info.text, bundle.path)
+    # As served: at their own lengths where the tower allows it.
+    spec = bundle.info.text
+    tokens = sources.text_transform(spec, bundle.path, any_length=spec.dynamic_length)
 
     def texts(batch: list[str]) -> object:
-        ids = tokens.encode(batch)
-        # As served: at their own lengths where the tower allows it.
-        return text(
-            tokens.pad(ids, max(map(len, ids)) if bundle.info.text.dynamic_length else None)
-        )
+        return text(tokens.pad(tokens.encode(batch)))
 
     yield "texts", _texts, lambda item: texts([item]), texts
 

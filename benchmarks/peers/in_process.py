@@ -58,14 +58,9 @@ def embedder(engine: Engine, bundle: Bundle, kind: Kind) -> Embed:
         transform = sources.image_transform(bundle.info.image)
         threads = ThreadPoolExecutor()
         return lambda batch: encode(np.stack(list(threads.map(transform.pixels, batch))))
-    tokens = sources.text_transform(bundle.info.text, bundle.path)
-
-    def embed(batch: list[bytes]) -> object:
-        ids = tokens.encode([text.decode() for text in batch])
-        any_length = bundle.info.text.dynamic_length
-        return encode(tokens.pad(ids, max(map(len, ids)) if any_length else None))
-
-    return embed
+    spec = bundle.info.text
+    tokens = sources.text_transform(spec, bundle.path, any_length=spec.dynamic_length)
+    return lambda batch: encode(tokens.pad(tokens.encode([text.decode() for text in batch])))
 
 
 def _encoder(engine: Engine, bundle: Bundle, kind: Kind) -> Callable[[Any], object]:

@@ -52,9 +52,13 @@ def jpeg_pipeline(transform: Any, max_batch: int) -> Any:
     return module.JpegPipeline(transform, max_batch, 1, None)
 
 
-def text_transform(text: TextSpec, folder: Path) -> Any:
-    """The server's `TextTransform` for `text`, whose tokenizer file lies in `folder`."""
-    values = parameters.text_tokenize(text)
+def text_transform(text: TextSpec, folder: Path, *, any_length: bool = False) -> Any:
+    """The server's `TextTransform` for `text`, whose tokenizer file lies in `folder`.
+
+    It pads to the lengths of native backends, or to the longest text for an encoder that takes
+    `any_length`.
+    """
+    values = parameters.text_tokenize(text, any_length=any_length)
     module = _load("text_tokenize/1/tokens.py")
     return module.TextTransform.from_parameters(_as_parsed(values), folder / text.tokenizer)
 

@@ -62,9 +62,8 @@ def test_tokens_are_served_beside_embeddings(bundle_with_tokens: Bundle, tmp_pat
     expected = image(np.stack([transform.pixels(file) for file in files]))
     assert patches.shape == (3, 16, 64)
     assert np.abs(patches - expected).max() < 1e-5
-    tokenizer = text_transform(bundle.info.text, bundle.path)
-    rows = tokenizer.encode(TEXTS)
-    ids = tokenizer.pad(rows, max(map(len, rows)))
+    tokenizer = text_transform(bundle.info.text, bundle.path, any_length=True)
+    ids = tokenizer.pad(tokenizer.encode(TEXTS))
     assert np.array_equal(texts.as_numpy("TOKEN_IDS"), ids)
     assert np.abs(texts.as_numpy("HIDDEN_STATES") - text(ids)).max() < 1e-5
 
