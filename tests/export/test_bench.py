@@ -90,17 +90,17 @@ def test_rounds_of_one_load_become_one_measurement() -> None:
     assert found.usage.memory_mib == 2000
 
 
-def test_throughput_counts_answers_in_each_repeat_and_no_failure() -> None:
+def test_throughput_counts_the_share_of_a_request_in_each_repeat_and_no_failure() -> None:
     answered = log(
         (0.0, 0.0, 0.9, ""),  # warm-up
-        (0.9, 0.9, 1.0, ""),
+        (0.8, 0.9, 1.1, ""),  # half of it, from when it was sent
         (1.0, 1.0, 2.9, ""),
         (2.0, 2.0, 2.9, "HTTP 500"),
-        (2.9, 2.9, 3.5, ""),
-        (6.5, 6.5, 7.5, ""),  # after the end
+        (2.9, 2.9, 3.3, ""),  # a quarter, and three
+        (6.5, 6.5, 7.5, ""),  # half of it
     )
     found = summary.throughput(answered, TIMING, batch=4)
-    assert found.repeats == (4.0, 2.0, 0.0)
+    assert found.repeats == pytest.approx((1.75 * 4 / 2, 0.75 * 4 / 2, 0.5 * 4 / 2))
     assert summary.failures(answered, TIMING) == {"HTTP 500": 1}
 
 
