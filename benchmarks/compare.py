@@ -2,11 +2,14 @@
 
     python benchmarks/compare.py bundles/ViT-B-32                  # half an hour; all peers
     python benchmarks/compare.py bundles/ViT-B-32 --precisions fp32,int8 --peers infinity
-    python benchmarks/compare.py --render                          # only docs/performance.md
+    python benchmarks/compare.py bundles/ViT-B-32 --workloads png-640x480,jpeg-12mp,text-long \
+        --concurrency 8 --result benchmarks/results/performance-inputs.json
+    python benchmarks/compare.py bundles/ViT-B-32 --workloads jpeg-640x480 --rates 10,20,40,80 \
+        --result benchmarks/results/performance-rates.json
 
 The bundle: `tritonclip export ViT-B-32 --random-weights 0`, and what `build` adds to it. Each peer
 is installed into its own environment below --work, once. One that cannot be installed or started is
-left out, and said.
+left out, and said. `performance_page.py` shows the three results named here.
 """
 
 from __future__ import annotations
@@ -17,9 +20,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple
 
-import performance_page
 import record
 from peers import PEERS, in_process
 from peers.peer import Peer, PeerError, install, running
@@ -31,42 +33,45 @@ from tritonclip_export.bench.results import Measurement, Report
 from tritonclip_export.bench.summary import merged
 from tritonclip_export.bench.workers import Workers, workers
 from tritonclip_export.bench.workloads import Kind, Workload
-from tritonclip_export.bundle import Bundle, Precision
-from tritonclip_export.encoder_models import Execution, Runtime
+from tritonclip_export.bundle import Bundle
+from tritonclip_export.encoder_models import Execution
 from tritonclip_export.errors import BenchmarkError
 
-Subject = Callable[[Workload, Protocol, int], Measurement]
-"""Something to measure: under a workload, for how long, with how many requests in flight."""
+
+class Load(NamedTuple):
+    """Callers of a closed loop; or, with requests a second, connections of an open one."""
+
+    concurrency: int
+    rate: float | None = None
+
+
+Subject = Callable[[Workload, Protocol, Load], Measurement]
+"""Something to measure: under a workload, for how long, under which load."""
 
 RESULT = record.RESULTS / "performance.json"
+CONNECTIONS = 64
 WORK = Path(tempfile.gettempdir()) / "tritonclip-peers"
-PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 
 
 def main() -> None:
-    """Measure, write the result and render the page."""
+    """Measure and write the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("bundle", type=Path, nargs="?")
-    parser.add_argument("--render", action="store_true", help="only write the page")
+    parser.add_argument("bundle", type=Path)
     parser.add_argument("--peers", default=",".join(peer.name for peer in PEERS))
     parser.add_argument("--precisions", default="fp32", help="of ours, in ONNX Runtime")
     parser.add_argument("--openvino", default="", help="precisions of ours, in OpenVINO")
     parser.add_argument("--workloads", default="jpeg-640x480,text-short")
     parser.add_argument("--concurrency", default="1,8,32")
+    parser.add_argument("--rates", help="requests a second, instead: an open loop, no ceilings")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each, each round")
     parser.add_argument("--warmup", type=float, default=1.0, help="of each, each round")
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--interpreter", action="append", default=[], metavar="3.9=PATH")
     parser.add_argument("--work", type=Path, default=WORK)
     parser.add_argument("--result", type=Path, default=RESULT)
-    parser.add_argument("--page", type=Path, default=PAGE)
     options = parser.parse_args()
-    if not options.render:
-        if options.bundle is None:
-            parser.error("name a bundle: tritonclip export ViT-B-32 --random-weights 0")
-        compare(options).save(options.result)
-    performance_page.write(Report.load(options.result), options.page)
-    print(options.page)
+    compare(options).save(options.result)
+    print(options.result)
 
 
 def compare(options: argparse.Namespace) -> Report:
@@ -82,7 +87,8 @@ def compare(options: argparse.Namespace) -> Report:
     about = {"source": bundle.info.source.reference}
     about |= {peer.name: peer.about for peer in PEERS if peer.name in options.peers.split(",")}
     with ExitStack() as stack:
-        subjects = dict(_ceilings(options, bundle, {workload.kind for workload in chosen}))
+        kinds = {workload.kind for workload in chosen}
+        subjects = {} if options.rates else dict(_ceilings(options, bundle, kinds))
         pool = stack.enter_context(workers(1))
         for name, start in _services(options, bundle):
             try:
@@ -90,7 +96,7 @@ def compare(options: argparse.Namespace) -> Report:
             except (PeerError, BenchmarkError) as error:
                 about[f"left out: {name}"] = str(error)
         for workload in chosen:
-            for load in map(int, options.concurrency.split(",")):
+            for load in _loads(options):
                 rounds: dict[str, list[Measurement]] = {}
                 for name in list(subjects) * options.rounds:
                     if name not in subjects:
@@ -112,26 +118,32 @@ def compare(options: argparse.Namespace) -> Report:
     )
 
 
+def _loads(options: argparse.Namespace) -> list[Load]:
+    if options.rates:
+        return [Load(CONNECTIONS, float(rate)) for rate in options.rates.split(",")]
+    return [Load(int(number)) for number in options.concurrency.split(",")]
+
+
 def _reported(rounds: list[Measurement]) -> Measurement:
     found = merged(rounds)
-    load = f"{found.workload}, {found.concurrency}"
-    print(f"{found.server}, {load}: {found.throughput.mean:.1f}/s", flush=True)
+    load = f"{found.rate:g} asked for" if found.rate else f"{found.concurrency} in flight"
+    half = found.throughput.mean - (found.throughput.low or found.throughput.mean)
+    figures = f"{found.throughput.mean:.1f} ± {half:.1f}/s"
+    print(f"{found.server}, {found.workload}, {load}: {figures}", flush=True)
     return found
 
 
 def _loaded(
-    service: Service, pool: Workers, workload: Workload, protocol: Protocol, load: int
+    service: Service, pool: Workers, workload: Workload, protocol: Protocol, load: Load
 ) -> Measurement:
-    return measure(service, workload, pool, protocol, concurrency=load)
+    return measure(service, workload, pool, protocol, concurrency=load.concurrency, rate=load.rate)
 
 
 def _ceilings(
     options: argparse.Namespace, bundle: Bundle, kinds: set[Kind]
 ) -> Iterator[tuple[str, Subject]]:
     """ONNX Runtime and OpenVINO in this process."""
-    for engine in in_process.engines(
-        _precisions(options.precisions), _precisions(options.openvino)
-    ):
+    for engine in in_process.engines(options.precisions, options.openvino):
         embed = {kind: in_process.embedder(engine, bundle, kind) for kind in kinds}
         yield engine.name, partial(_in_process, engine, embed)
 
@@ -141,24 +153,21 @@ def _in_process(
     embed: dict[Kind, in_process.Embed],
     workload: Workload,
     protocol: Protocol,
-    load: int,
+    load: Load,
 ) -> Measurement:
-    return in_process.measure(engine, embed[workload.kind], workload, protocol, batch=load)
-
-
-def _precisions(named: str) -> list[Precision]:
-    return [cast(Precision, precision) for precision in named.split(",") if precision]
+    batch = load.concurrency
+    return in_process.measure(engine, embed[workload.kind], workload, protocol, batch=batch)
 
 
 def _services(
     options: argparse.Namespace, bundle: Bundle
 ) -> Iterator[tuple[str, Callable[[], AbstractContextManager[Service]]]]:
     """Names of what is compared, ours first, and how each is started."""
-    for precision in _precisions(options.precisions):
-        yield (name := f"tritonclip {precision}"), partial(_ours, name, bundle, precision, "python")
-    for precision in _precisions(options.openvino):
-        name = f"tritonclip OpenVINO {precision}"
-        yield name, partial(_ours, name, bundle, precision, "openvino")
+    for engine in in_process.engines(options.precisions, options.openvino):
+        # ONNX Runtime is what a bundle is served with unless told otherwise.
+        library = "" if engine.library == "ONNX Runtime" else f"{engine.library} "
+        name = f"tritonclip {library}{engine.precision}"
+        yield name, partial(_ours, name, bundle, engine)
     interpreters = dict(given.split("=", 1) for given in options.interpreter)
     wanted = options.peers.split(",")
     for peer in PEERS:
@@ -168,8 +177,8 @@ def _services(
 
 
 @contextmanager
-def _ours(name: str, bundle: Bundle, precision: Precision, runtime: Runtime) -> Iterator[Service]:
-    with served(bundle, Execution(precision=precision), runtime) as server:
+def _ours(name: str, bundle: Bundle, engine: in_process.Engine) -> Iterator[Service]:
+    with served(bundle, Execution(precision=engine.precision), engine.runtime) as server:
         yield triton_service(parse_endpoint(server.grpc_url), bundle.name, name)
 
 

@@ -27,8 +27,10 @@ import numpy as np
 import psutil
 
 import record
+from peers.in_process import as_served
 from tritonclip_export import parity, samples, verify
 from tritonclip_export.bundle import TOWERS, Bundle, Tower
+from tritonclip_export.graph import Encoder
 from tritonclip_export.openvino.running import FORMAT, open_model
 
 BATCHES = (1, 8, 32)
@@ -147,17 +149,8 @@ def _serve(
 
 
 def _onnx_runtime(bundle: Bundle, tower: Tower, engine: Engine) -> Run:
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    if "served" in engine.options:  # as model_repository/onnx_runtime does
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.enable_mem_pattern = False
     graph = bundle.file(bundle.artifact(tower, precision=engine.precision).file)
-    session = ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return lambda tensor: session.run(["EMBEDDING"], {name: tensor})[0]
+    return as_served(graph) if "served" in engine.options else Encoder(graph)
 
 
 def _openvino(bundle: Bundle, tower: Tower, engine: Engine) -> Run:

@@ -2,83 +2,68 @@
 
     python benchmarks/performance_page.py
 
-That is `compare.py`, `zero_shot.py` and `growth.py`; what has no result file has no section.
+That is `compare.py`, `zero_shot.py`, `growth.py` and `cpu_time.py`; what has no result file has no
+section.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import performance_studies
 import performance_summary
+import performance_tables
 import record
-from studies import Growth, ZeroShot
+from studies import CpuTime, Growth, ZeroShot
 from tritonclip_export.bench.plots import throughput_latency
 from tritonclip_export.bench.results import Measurement, Report
 from tritonclip_export.bench.workloads import WORKLOADS
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 PLOTS = "performance"
-HEAD = (
-    *("server", "in flight", "items/s", "against the ceiling"),
-    *("p50 ms", "p90", "p99", "p99.9", "cores", "MiB"),
-)
+
+Section = Callable[[Path, Path], Iterator[str]]
+"""Lines from a result file; plots go into the second folder."""
 
 
 def main() -> None:
     """Render the page from the results that there are."""
-    result = record.RESULTS / "performance.json"
-    write(Report.load(result) if result.exists() else None, PAGE)
+    write(record.RESULTS, PAGE)
     print(PAGE)
 
 
-def write(report: Report | None, page: Path, results: Path = record.RESULTS) -> None:
+def write(results: Path, page: Path) -> None:
     """Write the page, and its plots into a folder beside it.
 
     Args:
-        report: what `compare.py` measured.
+        results: the folder with the result files.
         page: the Markdown file.
-        results: the folder with the other result files, if they are there.
     """
-    if report is not None:
-        folder = page.parent / PLOTS
-        folder.mkdir(parents=True, exist_ok=True)
-        for workload in _workloads(report):
-            drawn = throughput_latency(_of(report, workload), title=workload)
-            (folder / f"{workload}.svg").write_text(drawn, encoding="utf-8")
-    page.write_text("\n".join(_lines(report, results)) + "\n", encoding="utf-8")
+    plots = page.parent / PLOTS
+    plots.mkdir(parents=True, exist_ok=True)
+    lines = ["# Performance"]
+    for name, section in SECTIONS.items():
+        if (file := results / name).exists():
+            lines += ["", *section(file, plots)]
+    page.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _lines(report: Report | None, results: Path) -> Iterator[str]:
-    yield "# Performance"
-    if report is not None:
-        yield from ("", *_compared(report))
-    if (file := results / "zero-shot.json").exists():
-        yield from ("", *performance_studies.zero_shot(ZeroShot.load(file)))
-    if (file := results / "growth.json").exists():
-        yield from ("", *performance_studies.growth(Growth.load(file)))
-
-
-def _compared(report: Report) -> Iterator[str]:
-    machine = report.machine
-    yield f"`{report.about.get('source', '')}` on {machine.cores} cores of {machine.cpu}"
-    yield f"({', '.join(machine.features)}), {machine.memory_gib:g} GiB,"
-    yield f"{'; '.join(machine.gpus) or 'no GPU'}. Measured {report.date}, all in one run, by"
-    yield "`python benchmarks/compare.py` ([its JSON](../benchmarks/results/performance.json)); the"
-    yield "load generator shares the machine. Weights are random: they do not change the speed."
+def _compared(file: Path, plots: Path) -> Iterator[str]:
+    report = Report.load(file)
+    yield from _when(report, file)
+    yield "Weights are random: they do not change the speed."
     yield ""
     yield "*Against the ceiling*: throughput relative to the same library in process, with the"
     yield "same preprocessing and precision (for others, ONNX Runtime in FP32), at as many items a"
-    yield "batch as requests are in flight here. ± is the 95 % confidence interval over repeats;"
+    yield "batch as requests are in flight here. ± is the 95 % confidence interval over rounds;"
     yield "cores and memory are the server's, all its processes."
     yield from performance_summary.lines(report)
-    for workload in _workloads(report):
-        measured = _of(report, workload)
-        yield from ("", f"## {workload}", "", f"![Throughput and latency]({PLOTS}/{workload}.svg)")
-        yield from ("", *_table(measured))
-        yield from _doubts(measured)
-        yield from _steps(measured)
+    for workload, measured in _by_workload(report):
+        yield from ("", f"## {workload}", "", _plot(workload, measured, plots))
+        yield from ("", *performance_tables.closed(measured))
+        yield from performance_tables.doubts(measured)
+        yield from performance_tables.steps(measured)
     yield from ("", "## What was compared", "")
     for name, about in report.about.items():
         yield f"- {name}: {' '.join(about.split())[:300]}"
@@ -86,64 +71,76 @@ def _compared(report: Report) -> Iterator[str]:
     yield f"- versions: {versions}"
 
 
-def _table(measured: Sequence[Measurement]) -> Iterator[str]:
-    yield f"| {' | '.join(HEAD)} |"
-    yield "|---|" + "---:|" * 9
-    ceilings = {
-        (m.server, m.concurrency): m.throughput.mean for m in measured if m.protocol == "in process"
-    }
-    for m in measured:
-        half = "" if m.throughput.low is None else f" ± {m.throughput.mean - m.throughput.low:,.1f}"
-        precision = next((p for p in ("int8", "bf16") if p in m.server), "fp32")
-        library = "OpenVINO" if "OpenVINO" in m.server else "ONNX Runtime"
-        highest = ceilings.get((f"{library} {precision}, in process", m.concurrency))
-        latency = m.latency
-        cells = [
-            m.server,
-            str(m.concurrency),
-            f"{m.throughput.mean:,.1f}{half}",
-            f"{m.throughput.mean / highest:.2f}" if highest else "",
-            *(
-                (f"{x:.1f}" for x in (latency.p50, latency.p90, latency.p99, latency.p999))
-                if latency
-                else [""] * 4
-            ),
-            f"{m.usage.cores:.2f}" if m.usage else "",
-            f"{m.usage.memory_mib:,.0f}" if m.usage else "",
-        ]
-        yield f"| {' | '.join(cells)} |"
+def _inputs(file: Path, _plots: Path) -> Iterator[str]:
+    report = Report.load(file)
+    yield from ("## Other inputs", "")
+    yield from _when(report, file)
+    for workload, measured in _by_workload(report):
+        yield from ("", f"### {workload}", "", f"{_about(workload)}:", "")
+        yield from performance_tables.closed(measured)
+        yield from performance_tables.doubts(measured)
+        yield from performance_tables.steps(measured)
 
 
-def _doubts(measured: Sequence[Measurement]) -> Iterator[str]:
-    found = [
-        f"- {m.server}, {m.concurrency} in flight: {doubt}"
-        for m in measured
-        for doubt in m.doubts()
-    ]
-    if found:
-        yield from ("", "What speaks against these figures:", "", *found)
+def _rates(file: Path, plots: Path) -> Iterator[str]:
+    report = Report.load(file)
+    yield from ("## At a given rate", "")
+    yield from _when(report, file)
+    yield "An open loop: requests are due at a constant rate, whatever the server does, and latency"
+    yield "counts from when a request was due. A server that cannot follow falls ever further"
+    yield "behind; its percentiles then say how long the measurement was."
+    for workload, measured in _by_workload(report):
+        yield from ("", f"### {workload}", "", _plot(f"{workload}-rates", measured, plots), "")
+        yield from performance_tables.opened(measured)
+        yield from performance_tables.doubts(measured)
 
 
-def _steps(measured: Sequence[Measurement]) -> Iterator[str]:
-    rows = [(m, step) for m in measured for step in m.steps]
-    if not rows:
-        return
-    yield from ("", "Where the time goes, in ms a request on average, as Triton counts it:", "")
-    yield "| server | in flight | model | batch | queue | input | infer | output |"
-    yield "|---|---:|---|" + "---:|" * 5
-    for m, step in rows:
-        times = (step.queue_ms, step.input_ms, step.infer_ms, step.output_ms)
-        shown = " | ".join(f"{time:.2f}" for time in times)
-        yield f"| {m.server} | {m.concurrency} | {step.model} | {step.batch:.1f} | {shown} |"
+def _zero_shot(file: Path, _plots: Path) -> Iterator[str]:
+    return performance_studies.zero_shot(ZeroShot.load(file))
 
 
-def _workloads(report: Report) -> list[str]:
-    there = {m.workload for m in report.measurements}
-    return [name for name in WORKLOADS if name in there]
+def _growth(file: Path, _plots: Path) -> Iterator[str]:
+    return performance_studies.growth(Growth.load(file))
 
 
-def _of(report: Report, workload: str) -> list[Measurement]:
-    return [m for m in report.measurements if m.workload == workload]
+def _cpu_time(file: Path, _plots: Path) -> Iterator[str]:
+    return performance_studies.cpu_time(CpuTime.load(file))
+
+
+SECTIONS: dict[str, Section] = {
+    "performance.json": _compared,
+    "cpu-time.json": _cpu_time,
+    "performance-inputs.json": _inputs,
+    "performance-rates.json": _rates,
+    "zero-shot.json": _zero_shot,
+    "growth.json": _growth,
+}
+
+
+def _when(report: Report, file: Path) -> Iterator[str]:
+    machine = report.machine
+    yield f"`{report.about.get('source', '')}` on {machine.cores} cores of {machine.cpu}"
+    yield f"({', '.join(machine.features)}), {machine.memory_gib:g} GiB,"
+    yield f"{'; '.join(machine.gpus) or 'no GPU'}. Measured {report.date}, all in one run, by"
+    yield f"`python benchmarks/compare.py` ([its JSON](../benchmarks/results/{file.name})); the"
+    yield "load generator shares the machine."
+
+
+def _plot(name: str, measured: Sequence[Measurement], plots: Path) -> str:
+    drawn = throughput_latency(measured, title=name)
+    (plots / f"{name}.svg").write_text(drawn, encoding="utf-8")
+    return f"![Throughput and latency]({plots.name}/{name}.svg)"
+
+
+def _by_workload(report: Report) -> Iterator[tuple[str, list[Measurement]]]:
+    for name in WORKLOADS:
+        if measured := [m for m in report.measurements if m.workload == name]:
+            yield name, measured
+
+
+def _about(workload: str) -> str:
+    about = WORKLOADS[workload](workload).about
+    return about[0].upper() + about[1:]
 
 
 if __name__ == "__main__":

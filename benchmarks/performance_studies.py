@@ -1,11 +1,46 @@
-"""The sections of the performance page that `zero_shot.py` and `growth.py` measured."""
+"""The sections of the performance page that are studies of their own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from studies import About, Growth, ZeroShot
+from studies import About, CpuTime, Growth, ZeroShot
 from tritonclip_export.bench.results import Interval
+
+
+def cpu_time(study: CpuTime) -> Iterator[str]:
+    """What bounds throughput, as Markdown."""
+    yield "## What bounds it"
+    yield ""
+    yield from _about(study.about, "cpu_time.py", "cpu-time.json")
+    yield "CPU time of a request in milliseconds, by process: the encoder's, the one before it that"
+    yield "decodes and resizes or tokenizes, tritonserver itself, and the generator. *Busy* is the"
+    yield "share of all cores that they used: what is left was waiting, for each other or for a"
+    yield "batch. *In process* is the whole work in one process, in batches of the size that"
+    yield "dynamic batching made (*batch*), and of all that are in flight."
+    yield ""
+    cores = study.about.machine.cores
+    yield from _table(
+        (
+            *("encoder", "workload", "in flight", "items/s", "busy", "batch", "encoder ms"),
+            *("before it", "tritonserver", "generator", "in process", "in full batches"),
+        ),
+        (
+            (
+                row.engine,
+                row.workload,
+                str(row.concurrency),
+                f"{row.throughput:,.1f}",
+                f"{row.throughput * row.total_ms / 1e3 / cores:.0%}",
+                f"{row.batch:.1f}",
+                *(f"{ms:.2f}" for ms in (row.encoder_ms, row.before_ms, row.tritonserver_ms)),
+                f"{row.generator_ms:.2f}",
+                f"{row.in_process_ms:.2f}",
+                f"{row.in_process_full_ms:.2f}",
+            )
+            for row in study.rows
+        ),
+    )
 
 
 def zero_shot(study: ZeroShot) -> Iterator[str]:
@@ -114,7 +149,8 @@ def growth(study: Growth) -> Iterator[str]:
 def _about(about: About, script: str, result: str) -> Iterator[str]:
     machine = about.machine
     gpus = "".join(f", {gpu}" for gpu in machine.gpus)
-    yield f"`{about.source}` at {about.precision} on {machine.cores} cores of {machine.cpu}{gpus}."
+    precision = f" at {about.precision}" if about.precision else ""
+    yield f"`{about.source}`{precision} on {machine.cores} cores of {machine.cpu}{gpus}."
     yield f"Measured {about.date} by `benchmarks/{script}` ([its"
     yield f"JSON](../benchmarks/results/{result})), which shares the machine with the server."
 

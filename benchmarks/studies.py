@@ -1,4 +1,4 @@
-"""What `zero_shot.py` and `growth.py` write and the page reads: typed, and JSON on disk."""
+"""What `zero_shot.py`, `growth.py` and `cpu_time.py` write: typed, and JSON on disk."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class About(_Frozen):
     source: str
     """The checkpoint."""
     precision: str
+    """Of the encoders; empty for a study of several."""
 
     @classmethod
     def here(cls, source: str, precision: str) -> About:
@@ -150,3 +151,42 @@ class Growth(Study):
     streams: tuple[Stream, ...]
     instances: tuple[Instances, ...]
     label_sets: tuple[LabelSets, ...]
+
+
+class CpuRow(_Frozen):
+    """CPU time a request of one item, in milliseconds, under one load.
+
+    Attributes:
+        engine: library and precision of the encoder.
+        throughput: items a second.
+        batch: mean size of the batches that dynamic batching made.
+        encoder_ms: of the encoder's process.
+        before_ms: of the process that decodes and resizes, or tokenizes.
+        tritonserver_ms: of the server itself.
+        generator_ms: of who asks.
+        in_process_ms: all of an item's work in one process, in batches of that mean size.
+        in_process_full_ms: likewise, in batches of all that are in flight.
+    """
+
+    engine: str
+    workload: str
+    concurrency: int
+    throughput: float
+    batch: float
+    encoder_ms: float
+    before_ms: float
+    tritonserver_ms: float
+    generator_ms: float
+    in_process_ms: float
+    in_process_full_ms: float
+
+    @property
+    def total_ms(self) -> float:
+        """Of all that takes part in serving it."""
+        return self.encoder_ms + self.before_ms + self.tritonserver_ms + self.generator_ms
+
+
+class CpuTime(Study):
+    """What `cpu_time.py` measured."""
+
+    rows: tuple[CpuRow, ...]

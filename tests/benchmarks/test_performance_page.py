@@ -19,7 +19,7 @@ from tritonclip_export.bench.results import (
 )
 
 
-def measurement(server: str, rate: float, **changes: object) -> Measurement:
+def measurement(server: str, answered: float, **changes: object) -> Measurement:
     return Measurement(
         server=server,
         workload="jpeg-640x480",
@@ -29,7 +29,9 @@ def measurement(server: str, rate: float, **changes: object) -> Measurement:
         batch=1,
         processes=1,
         seconds=10,
-        throughput=Interval(mean=rate, low=rate - 1, high=rate + 1, repeats=(rate,) * 3),
+        throughput=Interval(
+            mean=answered, low=answered - 1, high=answered + 1, repeats=(answered,) * 3
+        ),
         latency=Latency(
             count=300, mean=30, p50=31.25, p90=40, p99=50, p999=60, max=61, histogram=""
         ),
@@ -77,7 +79,8 @@ def performance_page(root: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def test_the_page_shows_what_was_measured(
     report: Report, performance_page: ModuleType, tmp_path: Path
 ) -> None:
-    performance_page.write(report, tmp_path / "performance.md", tmp_path)
+    report.save(tmp_path / "performance.json")
+    performance_page.write(tmp_path, tmp_path / "performance.md")
     page = (tmp_path / "performance.md").read_text()
     ours = "| tritonclip fp32 | 32 | 38.0 ± 1.0 | 0.95 | 31.2 | 40.0 | 50.0 | 60.0 | 1.70 | 1,234 |"
     assert ours in page
@@ -85,7 +88,8 @@ def test_the_page_shows_what_was_measured(
     assert "| tritonclip fp32 | 38.0 | infinity, 20.0 | 1.90 ± 0.11 | 1.90 ± 0.11 |" in page
     assert "infinity, 32 in flight: 2 requests failed (HTTP 500)" in page
     assert (
-        "| tritonclip fp32 | 32 | demo_image_encoder | 7.5 | 1.50 | 0.00 | 25.00 | 0.00 |" in page
+        "| tritonclip fp32 | 32 in flight | demo_image_encoder | 7.5 | 1.50 | 0.00 | 25.00 | 0.00 |"
+        in page
     )
     assert "left out: other: no Python 3.9" in page
     assert "2026-11-22" in page
@@ -93,6 +97,32 @@ def test_the_page_shows_what_was_measured(
     assert len({row.count("|") for row in table}) == 1
     assert "infinity, grpc" in (tmp_path / "performance" / "jpeg-640x480.svg").read_text()
     assert "## Growth" not in page
+
+
+def test_the_page_shows_rates_and_other_inputs_where_they_were_measured(
+    report: Report, performance_page: ModuleType, tmp_path: Path
+) -> None:
+    png = [m.model_copy(update={"workload": "png-640x480"}) for m in report.measurements]
+    report.model_copy(update={"measurements": tuple(png)}).save(
+        tmp_path / "performance-inputs.json"
+    )
+    kept = measurement("tritonclip fp32", 20, rate=20.0, concurrency=64)
+    fell_behind = measurement("infinity", 16, rate=20.0, concurrency=64)
+    report.model_copy(update={"measurements": (kept, fell_behind)}).save(
+        tmp_path / "performance-rates.json"
+    )
+
+    performance_page.write(tmp_path, tmp_path / "performance.md")
+
+    page = (tmp_path / "performance.md").read_text()
+    assert "### png-640x480\n\nPNG photographs of 640 x 480 pixels:\n\n| server |" in page
+    assert (
+        "| tritonclip fp32 | 20 | 20.0 ± 1.0 | 31.2 | 40.0 | 50.0 | 60.0 | 1.70 | 1,234 |" in page
+    )
+    assert "- infinity, 20 a second: the server cannot answer 20 requests a second" in page
+    assert (tmp_path / "performance" / "jpeg-640x480-rates.svg").exists()
+    tables = [block.splitlines() for block in page.split("\n\n") if block.startswith("| ")]
+    assert all(len({row.count("|") for row in table}) == 1 for table in tables)
 
 
 def test_the_page_shows_zero_shot_and_growth_where_they_were_measured(
@@ -154,11 +184,30 @@ def test_the_page_shows_zero_shot_and_growth_where_they_were_measured(
         label_sets=growth_verdicts.label_sets([few, many]),
     ).save(tmp_path / "growth.json")
 
-    performance_page.write(None, tmp_path / "performance.md", tmp_path)
+    cpu = studies.CpuRow(
+        engine="ONNX Runtime int8",
+        workload="text-short",
+        concurrency=8,
+        throughput=500,
+        batch=4.5,
+        encoder_ms=2.0,
+        before_ms=0.25,
+        tritonserver_ms=0.25,
+        generator_ms=0.1,
+        in_process_ms=2.25,
+        in_process_full_ms=2.0,
+    )
+    studies.CpuTime(about=about.model_copy(update={"precision": ""}), rows=(cpu,)).save(
+        tmp_path / "cpu-time.json"
+    )
+
+    performance_page.write(tmp_path, tmp_path / "performance.md")
 
     page = (tmp_path / "performance.md").read_text()
     assert "| `Client.classify` | 8 | 40.0 ± 1.0 | 0.985 ± 0.005 | 200.0 | 25.0 |" in page
     assert "| `NAME_zero_shot` | 8 | 40.00 ± 1.00 |" in page
+    cpu_row = "| ONNX Runtime int8 | text-short | 8 | 500.0 | 65% | 4.5 | 2.00 | 0.25 | 0.25 |"
+    assert f"{cpu_row} 0.10 | 2.25 | 2.00 |" in page
     assert "| 300 to 300 (310) | linear: constant throughput and memory |" in page
     assert "the client's memory grew by 100 MiB after the first tenth" in page
     assert "memory linear, 100 MiB an instance; throughput 1.00 of one's, because one" in page

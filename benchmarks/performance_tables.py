@@ -1,0 +1,88 @@
+"""Tables of what `compare.py` measured, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tritonclip_export.bench.results import Latency, Measurement
+
+CLOSED = (
+    *("server", "in flight", "items/s", "against the ceiling"),
+    *("p50 ms", "p90", "p99", "p99.9", "cores", "MiB"),
+)
+OPEN = ("server", "asked for", "items/s", "p50 ms", "p90", "p99", "p99.9", "cores", "MiB")
+
+
+def closed(measured: Sequence[Measurement]) -> Iterator[str]:
+    """One row for each server and number of requests in flight."""
+    yield from _head(CLOSED)
+    ceilings = {
+        (m.server, m.concurrency): m.throughput.mean for m in measured if m.protocol == "in process"
+    }
+    for m in measured:
+        precision = next((p for p in ("int8", "bf16") if p in m.server), "fp32")
+        library = "OpenVINO" if "OpenVINO" in m.server else "ONNX Runtime"
+        highest = ceilings.get((f"{library} {precision}, in process", m.concurrency))
+        against = f"{m.throughput.mean / highest:.2f}" if highest else ""
+        yield _row(m.server, str(m.concurrency), _throughput(m), against, *_latency(m), *_usage(m))
+
+
+def opened(measured: Sequence[Measurement]) -> Iterator[str]:
+    """One row for each server and rate of requests."""
+    yield from _head(OPEN)
+    for m in measured:
+        yield _row(m.server, f"{m.rate:g}", _throughput(m), *_latency(m), *_usage(m))
+
+
+def doubts(measured: Sequence[Measurement]) -> Iterator[str]:
+    """What speaks against the figures, if anything does."""
+    found = [f"- {m.server}, {_load(m)}: {doubt}" for m in measured for doubt in m.doubts()]
+    if found:
+        yield from ("", "What speaks against these figures:", "", *found)
+
+
+def steps(measured: Sequence[Measurement]) -> Iterator[str]:
+    """Triton's own figures of each model, folded away."""
+    rows = [(m, step) for m in measured for step in m.steps]
+    if not rows:
+        return
+    yield from ("", "<details>", "<summary>Where the time goes, as Triton counts it: ms a request")
+    yield from ("on average</summary>", "")
+    yield from _head(("server", "load", "model", "batch", "queue", "input", "infer", "output"))
+    for m, step in rows:
+        times = (step.queue_ms, step.input_ms, step.infer_ms, step.output_ms)
+        shown = [f"{time:.2f}" for time in times]
+        yield _row(m.server, _load(m), step.model, f"{step.batch:.1f}", *shown)
+    yield from ("", "</details>")
+
+
+def _load(m: Measurement) -> str:
+    return f"{m.rate:g} a second" if m.rate else f"{m.concurrency} in flight"
+
+
+def _throughput(m: Measurement) -> str:
+    half = "" if m.throughput.low is None else f" ± {m.throughput.mean - m.throughput.low:,.1f}"
+    return f"{m.throughput.mean:,.1f}{half}"
+
+
+def _latency(m: Measurement) -> list[str]:
+    if m.latency is None:
+        return [""] * 4
+    return [f"{value:.1f}" for value in _percentiles(m.latency)]
+
+
+def _percentiles(latency: Latency) -> tuple[float, ...]:
+    return latency.p50, latency.p90, latency.p99, latency.p999
+
+
+def _usage(m: Measurement) -> list[str]:
+    return [f"{m.usage.cores:.2f}", f"{m.usage.memory_mib:,.0f}"] if m.usage else ["", ""]
+
+
+def _head(names: Sequence[str]) -> Iterator[str]:
+    yield _row(*names)
+    yield "|---|" + "---:|" * (len(names) - 1)
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
