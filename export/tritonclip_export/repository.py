@@ -310,7 +310,7 @@ class _Models:
         if tokens.external_data:
             _link(self.bundle.file(tokens.external_data), version / tokens.external_data)
         if self.runtime in IN_PYTHON:
-            shutil.copyfile(sources.sources() / "onnx_runtime" / "model.py", version / "model.py")
+            _copy_code("onnx_runtime", version)
         layer = {f"{parameters.PREFIX}layer": str(tokens.layer)}
         self._model(f"{tokens.tower}_tokens", layer, with_shape)
 
@@ -340,8 +340,7 @@ class _Models:
         for name, source in encoder.files.items():
             _link(source, version / name)
         if self.runtime in IN_PYTHON:
-            folder = "onnx_runtime" if self.runtime == "python" else "openvino"
-            shutil.copyfile(sources.sources() / folder / "model.py", version / "model.py")
+            _copy_code("onnx_runtime" if self.runtime == "python" else "openvino", version)
         return {
             f"{version.parent.name}/{version.name}/{name}": command
             for name, command in encoder.missing.items()
@@ -351,6 +350,13 @@ class _Models:
         text = self.info.text
         (ids,) = sources.text_transform(text, self.bundle.path).encode([warmup.TEXT])
         return parameters.padding(text, ends_with_pad=ids[-1] == text.pad_id)
+
+
+def _copy_code(library: str, version: Path) -> None:
+    """What answers with an encoder in Triton's Python backend, and runs it with that library."""
+    for file in ("encoders/answers.py", f"{library}/model.py"):
+        source = sources.sources() / file
+        shutil.copyfile(source, version / source.name)
 
 
 def _link(source: Path, target: Path) -> None:

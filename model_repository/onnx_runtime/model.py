@@ -1,16 +1,14 @@
 """Triton Python backend: an encoder in ONNX Runtime, for servers without its native backend.
 
-Serves either tower: the tensor names come from the graph. Requests of one shape are one
-concatenation, one run and one split; those of texts may differ in length (see `texts`).
+Serves either tower: the tensor names come from the graph.
 """
 
 import json
-from functools import partial
 from pathlib import Path
 
-import numpy as np
 import onnxruntime as ort
 import triton_python_backend_utils as pb_utils
+from answers import answering
 
 
 class TritonPythonModel:
@@ -30,39 +28,18 @@ class TritonPythonModel:
             parameters["device"]["string_value"], int(args["model_instance_device_id"])
         )
         folder = Path(args["model_repository"]) / args["model_version"]
-        self.session = ort.InferenceSession(folder / "model.onnx", options, providers=providers)
-        self.input = self.session.get_inputs()[0].name
-        self.output = self.session.get_outputs()[0].name
-        self.embed_texts = None
-        if "padding" in parameters:
-            import texts  # only text encoders have it
+        session = ort.InferenceSession(folder / "model.onnx", options, providers=providers)
+        read, written = session.get_inputs()[0].name, session.get_outputs()[0].name
 
-            on_cpu = self.session.get_providers()[0] == "CPUExecutionProvider"
-            self.embed_texts = partial(
-                texts.embed,
-                run=self._run,
-                tokens_a_run=texts.CPU_TOKENS_A_RUN if on_cpu else texts.GPU_TOKENS_A_RUN,
-                **json.loads(parameters["padding"]["string_value"]),
-            )
+        def run(batch):
+            return session.run([written], {read: batch})[0]
+
+        on_gpu = session.get_providers()[0] != "CPUExecutionProvider"
+        self.answer = answering(run, read, written, parameters, on_gpu=on_gpu)
 
     def execute(self, requests):
         """Answer each request with EMBEDDING [batch, dim], float32."""
-        inputs = [
-            pb_utils.get_input_tensor_by_name(request, self.input).as_numpy()
-            for request in requests
-        ]
-        if self.embed_texts:
-            embeddings = self.embed_texts(inputs)
-        else:
-            embeddings = self._run(inputs[0] if len(inputs) == 1 else np.concatenate(inputs))
-        ends = np.cumsum([len(rows) for rows in inputs])[:-1]
-        return [
-            pb_utils.InferenceResponse([pb_utils.Tensor(self.output, rows)])
-            for rows in np.split(embeddings, ends)
-        ]
-
-    def _run(self, batch):
-        return self.session.run([self.output], {self.input: batch})[0]
+        return self.answer(requests)
 
 
 def _providers(device, index):

@@ -1,15 +1,13 @@
 """Triton Python backend: an encoder in OpenVINO, on the CPU.
 
-Serves either tower: the tensor names come from the model. Requests of one shape are one
-concatenation, one inference and one split; those of texts may differ in length (see `texts`).
+Serves either tower: the tensor names come from the model.
 """
 
 import json
-from functools import partial
 from pathlib import Path
 
-import numpy as np
 import triton_python_backend_utils as pb_utils
+from answers import answering
 
 
 class TritonPythonModel:
@@ -36,39 +34,18 @@ class TritonPythonModel:
                 f"{args['model_name']}: this CPU has no {precision}, so the encoder runs in "
                 f"{executed}: as exact, but slower"
             )
-        self.request = compiled.create_infer_request()
-        self.input = compiled.input(0).any_name
-        self.output = compiled.output(0).any_name
-        self.embed_texts = None
-        if "padding" in parameters:
-            import texts  # only text encoders have it
+        request = compiled.create_infer_request()
 
-            self.embed_texts = partial(
-                texts.embed,
-                run=self._run,
-                tokens_a_run=texts.CPU_TOKENS_A_RUN,
-                **json.loads(parameters["padding"]["string_value"]),
-            )
+        def run(batch):
+            # A copy, as the next inference overwrites OpenVINO's own.
+            return request.infer([batch], share_inputs=True)[0]
+
+        read, written = compiled.input(0).any_name, compiled.output(0).any_name
+        self.answer = answering(run, read, written, parameters)
 
     def execute(self, requests):
         """Answer each request with EMBEDDING [batch, dim], float32."""
-        inputs = [
-            pb_utils.get_input_tensor_by_name(request, self.input).as_numpy()
-            for request in requests
-        ]
-        if self.embed_texts:
-            embeddings = self.embed_texts(inputs)
-        else:
-            embeddings = self._run(inputs[0] if len(inputs) == 1 else np.concatenate(inputs))
-        ends = np.cumsum([len(rows) for rows in inputs])[:-1]
-        return [
-            pb_utils.InferenceResponse([pb_utils.Tensor(self.output, rows)])
-            for rows in np.split(embeddings, ends)
-        ]
-
-    def _run(self, batch):
-        # A copy, as the next inference overwrites OpenVINO's own.
-        return self.request.infer([batch], share_inputs=True)[0]
+        return self.answer(requests)
 
 
 def _openvino():
