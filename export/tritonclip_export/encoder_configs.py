@@ -12,6 +12,7 @@ from typing import Any
 from tritonclip_export.bundle import Precision
 from tritonclip_export.encoder_models import HALF, IN_PYTHON, Device, Encoder, Execution, Runtime
 from tritonclip_export.errors import RepositoryError
+from tritonclip_export.openvino.library import EXECUTED_IN
 from tritonclip_export.parameters import PREFIX
 from tritonclip_export.plans import Item, Plans, by_capability, default_file
 
@@ -71,8 +72,8 @@ def _python(config: Any, encoder: Encoder, execution: Execution) -> None:
 def _openvino(config: Any, encoder: Encoder, execution: Execution) -> None:
     config.instance_group.add(kind="KIND_CPU", count=execution.instances)
     config.parameters["intra_op_threads"].string_value = str(execution.threads or 0)
-    # Of what is not quantised; else OpenVINO would round FP32 products where the CPU has BF16.
-    executed = "bf16" if encoder.precision == "bf16" else "f32"
+    assert encoder.precision is not None  # as only engines may still be missing
+    executed = EXECUTED_IN[encoder.precision]
     config.parameters["execution_precision"].string_value = executed
 
 

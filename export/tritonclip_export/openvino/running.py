@@ -16,10 +16,6 @@ from tritonclip_export.verify import Batches, Embeddings, Pair, run
 
 FORMAT: Literal["openvino"] = "openvino"
 
-# What products are computed in that are not quantised. The end of a graph, from its last product
-# on, OpenVINO leaves in FP32 in any case: the norm of an embedding is exact.
-EXECUTED_IN: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
-
 
 def open_model(file: Path, precision: Precision) -> Encode:
     """The encoder in `file`, an OpenVINO model or an ONNX graph: PIXELS or TOKEN_IDS -> EMBEDDING.
@@ -29,7 +25,7 @@ def open_model(file: Path, precision: Precision) -> Encode:
             another precision.
     """
     openvino = library.load()
-    hint = EXECUTED_IN[precision]
+    hint = library.EXECUTED_IN[precision]
     options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
     try:
         compiled = openvino.Core().compile_model(file, "CPU", options)
