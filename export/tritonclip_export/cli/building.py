@@ -228,27 +228,16 @@ def build(
         samples.images_in(images) if images else samples.sample_images(),
         samples.texts_in(texts) if texts else samples.sample_texts(),
     )
+    write = openvino_models.write if openvino else precisions.write
     outcome = None
     step = Steps()
-    if openvino:
-        with step:
-            loaded = openvino_models.write(
-                loaded,
-                precision.value,
-                inputs=inputs,
-                keep_fp32=tuple(keep_fp32 or ()),
-                progress=step,
-            )
-        models = tuple(loaded.artifact(tower, "openvino", precision.value) for tower in TOWERS)
-        print_outcome(bundle, models, None, json=json)
-        return
     with step:
         toolchain = None
         if target:
             toolchain = engines.ahead_of_time(target)
-        elif not (graphs_only or container or precision is Precision.int8):
+        elif not (openvino or graphs_only or container or precision is Precision.int8):
             toolchain = engines.for_this_gpu()
-        loaded = precisions.write(
+        loaded = write(
             loaded,
             precision.value,
             inputs=inputs,
@@ -279,5 +268,6 @@ def build(
                 progress=step,
                 detail=step.detail,
             )
-    graphs = tuple(loaded.artifact(tower, "onnx", precision.value) for tower in TOWERS)
+    form = "openvino" if openvino else "onnx"
+    graphs = tuple(loaded.artifact(tower, form, precision.value) for tower in TOWERS)
     print_outcome(bundle, graphs, outcome, json=json)
