@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,14 +21,12 @@ from typing import Any
 import numpy as np
 
 import record
+from servers import served
 from tritonclip import Client
 from tritonclip_export import samples, sources
 from tritonclip_export.bundle import Bundle
 from tritonclip_export.encoder_models import Execution
 from tritonclip_export.graph import Encoder
-from tritonclip_export.ports import Ports
-from tritonclip_export.repository import assemble
-from tritonclip_export.server import Server
 
 SECONDS = 8.0
 BATCH = 8
@@ -49,26 +46,23 @@ def main() -> None:
     options = parser.parse_args()
     bundle = Bundle.load(options.bundle)
     figures: dict[str, dict[str, dict[str, float]]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        execution = Execution(precision=options.precision)
-        assemble([bundle], Path(folder) / "repository", runtime="python", execution=execution)
-        for kind, items, one, batch in _in_process(bundle, options.precision):
-            figures[kind] = {
-                "in process, batch 1": _measure(one, items, 1, options.seconds),
-                f"in process, batch {BATCH}": _batched(batch, items, options.seconds),
-            }
-        with (
-            Server(Path(folder) / "repository", ports=Ports(0, 0, 0)) as server,
-            Client(server.grpc_url, concurrency=max(CONCURRENCY)) as client,
-        ):
-            served: dict[str, tuple[Callable[[], Iterator[Any]], Task]] = {
-                "images": (_images, client.embed_images),
-                "texts": (_texts, client.embed_texts),
-            }
-            for kind, (items, task) in served.items():
-                for concurrency in CONCURRENCY:
-                    key = f"served, concurrency {concurrency}"
-                    figures[kind][key] = _measure(task, items, concurrency, options.seconds)
+    for kind, items, one, batch in _in_process(bundle, options.precision):
+        figures[kind] = {
+            "in process, batch 1": _measure(one, items, 1, options.seconds),
+            f"in process, batch {BATCH}": _batched(batch, items, options.seconds),
+        }
+    with (
+        served(bundle, Execution(precision=options.precision)) as server,
+        Client(server.grpc_url, concurrency=max(CONCURRENCY)) as client,
+    ):
+        asked: dict[str, tuple[Callable[[], Iterator[Any]], Task]] = {
+            "images": (_images, client.embed_images),
+            "texts": (_texts, client.embed_texts),
+        }
+        for kind, (items, task) in asked.items():
+            for concurrency in CONCURRENCY:
+                key = f"served, concurrency {concurrency}"
+                figures[kind][key] = _measure(task, items, concurrency, options.seconds)
     for kind, rows in figures.items():
         print(kind)
         for name, figure in rows.items():
