@@ -2,12 +2,13 @@
 
     python benchmarks/performance_page.py
 
-That is `compare.py`, `zero_shot.py`, `growth.py` and `cpu_time.py`; what has no result file has no
-section.
+That is `compare.py`, `cpu_time.py`, `zero_shot.py`, `growth.py` and `ceilings.py`; what has no
+result file has no section.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -103,6 +104,10 @@ def _growth(file: Path, _plots: Path) -> Iterator[str]:
     return performance_studies.growth(Growth.load(file))
 
 
+def _ceilings(file: Path, _plots: Path) -> Iterator[str]:
+    return performance_studies.ceilings(json.loads(file.read_bytes()))
+
+
 def _cpu_time(file: Path, _plots: Path) -> Iterator[str]:
     return performance_studies.cpu_time(CpuTime.load(file))
 
@@ -114,6 +119,7 @@ SECTIONS: dict[str, Section] = {
     "performance-rates.json": _rates,
     "zero-shot.json": _zero_shot,
     "growth.json": _growth,
+    "ceilings.json": _ceilings,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from studies import About, CpuTime, Growth, ZeroShot
 from tritonclip_export.bench.results import Interval
@@ -39,6 +40,35 @@ def cpu_time(study: CpuTime) -> Iterator[str]:
                 f"{row.in_process_full_ms:.2f}",
             )
             for row in study.rows
+        ),
+    )
+
+
+def ceilings(recorded: dict[str, Any]) -> Iterator[str]:
+    """What the server's path and the client can do at most, as Markdown."""
+    figures = recorded["figures"]
+    yield "## If encoders cost nothing"
+    yield ""
+    yield f"On {recorded['machine']}. Measured {recorded['date']} by `benchmarks/ceilings.py` ([its"
+    yield "JSON](../benchmarks/results/ceilings.json)): encoders answer with constants, so that the"
+    yield "rest is what is measured; the load generator shares the machine. Through the server,"
+    yield f"{figures['concurrency']} requests of one item in flight:"
+    yield ""
+    yield from _table(
+        ("", "items/s"),
+        ((name, f"{found['per_second']:,.0f}") for name, found in figures["server"].items()),
+    )
+    yield ""
+    yield "And what one core of an application could feed: JPEGs of 224 x 224 pixels through the"
+    yield f"client, in each way of calling it, with {figures['callers']} callers where there are"
+    yield "several. Lists and streams put 16 images into a request."
+    yield ""
+    yield from _table(
+        ("", "protocol", "images/s", "images a second of client CPU"),
+        (
+            (way, protocol, *(f"{found[key]:,.0f}" for key in ("per_second", "per_second_of_cpu")))
+            for protocol, ways in figures["client"].items()
+            for way, found in ways.items()
         ),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from pathlib import Path
 from types import ModuleType
 
@@ -125,7 +126,7 @@ def test_the_page_shows_rates_and_other_inputs_where_they_were_measured(
     assert all(len({row.count("|") for row in table}) == 1 for table in tables)
 
 
-def test_the_page_shows_zero_shot_and_growth_where_they_were_measured(
+def test_the_page_shows_studies_where_they_were_made(
     performance_page: ModuleType, report: Report, tmp_path: Path
 ) -> None:
     import growth_verdicts
@@ -201,9 +202,21 @@ def test_the_page_shows_zero_shot_and_growth_where_they_were_measured(
         tmp_path / "cpu-time.json"
     )
 
+    found = {"per_second": 2000.0, "per_second_of_cpu": 5000.4}
+    figures = {
+        "concurrency": 32,
+        "callers": 4,
+        "server": {"jpeg-224x224": found},
+        "client": {"grpc": {"lists": found}},
+    }
+    recorded = {"date": "2026-11-22", "machine": "A CPU", "figures": figures}
+    (tmp_path / "ceilings.json").write_text(json.dumps(recorded))
+
     performance_page.write(tmp_path, tmp_path / "performance.md")
 
     page = (tmp_path / "performance.md").read_text()
+    assert "| jpeg-224x224 | 2,000 |" in page
+    assert "| lists | grpc | 2,000 | 5,000 |" in page
     assert "| `Client.classify` | 8 | 40.0 ± 1.0 | 0.985 ± 0.005 | 200.0 | 25.0 |" in page
     assert "| `NAME_zero_shot` | 8 | 40.00 ± 1.00 |" in page
     cpu_row = "| ONNX Runtime int8 | text-short | 8 | 500.0 | 65% | 4.5 | 2.00 | 0.25 | 0.25 |"
