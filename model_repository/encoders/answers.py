@@ -11,7 +11,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 
-def answering(run, input_name, output_name, parameters, *, on_gpu=False):
+def answering(run, input_name, output_name, parameters, *, on_gpu=False, rows_a_run=None):
     """A function that answers a list of requests, each with embeddings [rows, dim], float32.
 
     Args:
@@ -20,8 +20,9 @@ def answering(run, input_name, output_name, parameters, *, on_gpu=False):
         output_name: of the tensor that answers them.
         parameters: of the model; with `padding`, requests bring texts at their own lengths.
         on_gpu: whether it runs on one, where padding costs less.
+        rows_a_run: above which a batch of one shape is run in parts; None for always whole.
     """
-    embed = _embedding(run, parameters, on_gpu)
+    embed = _embedding(run, parameters, on_gpu, rows_a_run)
 
     def answer(requests):
         inputs = [
@@ -37,9 +38,9 @@ def answering(run, input_name, output_name, parameters, *, on_gpu=False):
     return answer
 
 
-def _embedding(run, parameters, on_gpu):
+def _embedding(run, parameters, on_gpu, rows_a_run):
     if "padding" not in parameters:
-        return lambda inputs: run(inputs[0] if len(inputs) == 1 else np.concatenate(inputs))
+        return partial(_embed, run=run, rows_a_run=rows_a_run)
     import texts  # only text encoders have it
 
     return partial(
@@ -48,3 +49,12 @@ def _embedding(run, parameters, on_gpu):
         tokens_a_run=texts.GPU_TOKENS_A_RUN if on_gpu else texts.CPU_TOKENS_A_RUN,
         **json.loads(parameters["padding"]["string_value"]),
     )
+
+
+def _embed(inputs, run, rows_a_run):
+    """Embeddings of all rows, from parts of equal size."""
+    batch = inputs[0] if len(inputs) == 1 else np.concatenate(inputs)
+    if rows_a_run is None or len(batch) <= rows_a_run:
+        return run(batch)
+    parts = np.array_split(batch, -(-len(batch) // rows_a_run))
+    return np.concatenate([run(part) for part in parts])

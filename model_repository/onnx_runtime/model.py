@@ -10,6 +10,11 @@ import onnxruntime as ort
 import triton_python_backend_utils as pb_utils
 from answers import answering
 
+# On a CPU, larger batches outgrow its caches: 32 images through ViT-B/32 ran 5 to 10 % slower than
+# in parts of 8, with 60 MiB (INT8) to 130 MiB (FP32) more memory (two vCPUs of an AMD EPYC, ONNX
+# Runtime 1.31).
+CPU_ROWS_A_RUN = 8
+
 
 class TritonPythonModel:
     """One instance: one ONNX Runtime session."""
@@ -35,7 +40,14 @@ class TritonPythonModel:
             return session.run([written], {read: batch})[0]
 
         on_gpu = session.get_providers()[0] != "CPUExecutionProvider"
-        self.answer = answering(run, read, written, parameters, on_gpu=on_gpu)
+        self.answer = answering(
+            run,
+            read,
+            written,
+            parameters,
+            on_gpu=on_gpu,
+            rows_a_run=None if on_gpu else CPU_ROWS_A_RUN,
+        )
 
     def execute(self, requests):
         """Answer each request with EMBEDDING [batch, dim], float32."""
