@@ -15,6 +15,7 @@ left out, and said. `performance_page.py` shows the three results named here.
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -50,6 +51,7 @@ Subject = Callable[[Workload, Protocol, Load], Measurement]
 
 RESULT = record.RESULTS / "performance.json"
 CONNECTIONS = 64
+CORES = os.cpu_count() or 1
 WORK = Path(tempfile.gettempdir()) / "tritonclip-peers"
 
 
@@ -60,6 +62,12 @@ def main() -> None:
     parser.add_argument("--peers", default=",".join(peer.name for peer in PEERS))
     parser.add_argument("--precisions", default="fp32", help="of ours, in ONNX Runtime")
     parser.add_argument("--openvino", default="", help="precisions of ours, in OpenVINO")
+    parser.add_argument(
+        "--each-core",
+        default="",
+        help="precisions of ours also with an instance of one thread on each core, as `tune` "
+        "finds it for many requests in flight",
+    )
     parser.add_argument("--workloads", default="jpeg-640x480,text-short")
     parser.add_argument("--concurrency", default="1,8,32")
     parser.add_argument("--rates", help="requests a second, instead: an open loop, no ceilings")
@@ -167,7 +175,11 @@ def _services(
         # ONNX Runtime is what a bundle is served with unless told otherwise.
         library = "" if engine.library == "ONNX Runtime" else f"{engine.library} "
         name = f"tritonclip {library}{engine.precision}"
-        yield name, partial(_ours, name, bundle, engine)
+        yield name, partial(_ours, name, bundle, engine, Execution(precision=engine.precision))
+        if engine.precision in options.each_core.split(","):
+            spread = Execution(precision=engine.precision, instances=CORES, threads=1)
+            name = f"{name}, {CORES} instances"
+            yield name, partial(_ours, name, bundle, engine, spread)
     interpreters = dict(given.split("=", 1) for given in options.interpreter)
     wanted = options.peers.split(",")
     for peer in PEERS:
@@ -177,8 +189,10 @@ def _services(
 
 
 @contextmanager
-def _ours(name: str, bundle: Bundle, engine: in_process.Engine) -> Iterator[Service]:
-    with served(bundle, Execution(precision=engine.precision), engine.runtime) as server:
+def _ours(
+    name: str, bundle: Bundle, engine: in_process.Engine, execution: Execution
+) -> Iterator[Service]:
+    with served(bundle, execution, engine.runtime) as server:
         yield triton_service(parse_endpoint(server.grpc_url), bundle.name, name)
 
 
