@@ -98,9 +98,7 @@ def assemble(
         tuned: list[str] = []
         for bundle in bundles:
             bundle.check_files()
-            models = BundleModels(
-                bundle, staging, runtime, execution, limits or Limits(), preprocess
-            )
+            models = BundleModels(bundle, staging, runtime, execution, limits, preprocess)
             wanted = models.write()
             for tower, encoder in models.encoders.items():
                 precisions[f"{bundle.name}_{tower}_encoder"] = encoder.precision
