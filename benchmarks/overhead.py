@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 
 import record
+from peers import in_process
 from servers import served
 from tritonclip import Client
-from tritonclip_export import samples, sources
-from tritonclip_export.bundle import Bundle
+from tritonclip_export import samples
+from tritonclip_export.bundle import Bundle, Precision
 from tritonclip_export.encoder_models import Execution
-from tritonclip_export.graph import Encoder
 
 SECONDS = 8.0
 BATCH = 8
@@ -74,24 +74,16 @@ def main() -> None:
 
 
 def _in_process(
-    bundle: Bundle, precision: str
+    bundle: Bundle, precision: Precision
 ) -> Iterator[tuple[str, Callable[[], Iterator[Any]], Task, Task]]:
     """Kind, items, and how one item and a batch of them are embedded."""
-    image = Encoder(bundle.file(bundle.artifact("image", precision=precision).file))
-    transform = sources.image_transform(bundle.info.image)
-    with ThreadPoolExecutor() as threads:  # the server decodes in parallel, so this does
-
-        def images(batch: list[bytes]) -> object:
-            return image(np.stack(list(threads.map(transform.pixels, batch))))
-
-        yield "images", _images, lambda item: images([item]), images
-    text = Encoder(bundle.file(bundle.artifact("text", precision=precision).file))
-    # As served: at their own lengths where the tower allows it.
-    spec = bundle.info.text
-    tokens = sources.text_transform(spec, bundle.path, any_length=spec.dynamic_length)
+    engine = in_process.Engine("ONNX Runtime", precision)
+    images = in_process.embedder(engine, bundle, "image")
+    yield "images", _images, lambda item: images([item]), images
+    embed = in_process.embedder(engine, bundle, "text")
 
     def texts(batch: list[str]) -> object:
-        return text(tokens.pad(tokens.encode(batch)))
+        return embed([text.encode() for text in batch])
 
     yield "texts", _texts, lambda item: texts([item]), texts
 
