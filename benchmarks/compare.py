@@ -135,9 +135,7 @@ def _loads(options: argparse.Namespace) -> list[Load]:
 def _reported(rounds: list[Measurement]) -> Measurement:
     found = merged(rounds)
     load = f"{found.rate:g} asked for" if found.rate else f"{found.concurrency} in flight"
-    half = found.throughput.mean - (found.throughput.low or found.throughput.mean)
-    figures = f"{found.throughput.mean:.1f} ± {half:.1f}/s"
-    print(f"{found.server}, {found.workload}, {load}: {figures}", flush=True)
+    print(f"{found.server}, {found.workload}, {load}: {found.throughput:.1f}/s", flush=True)
     return found
 
 

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import time
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +25,7 @@ from studies import About, CpuRow, CpuTime
 from tritonclip.endpoint import parse_endpoint
 from tritonclip_export.bench import triton, workloads
 from tritonclip_export.bench.measure import Protocol, Service, measure, triton_service
-from tritonclip_export.bench.usage import family
+from tritonclip_export.bench.usage import cpu_seconds
 from tritonclip_export.bench.workers import Workers, workers
 from tritonclip_export.bench.workloads import Workload
 from tritonclip_export.bundle import Bundle
@@ -37,7 +35,7 @@ from tritonclip_export.errors import BenchmarkError
 RESULT = record.RESULTS / "cpu-time.json"
 WARM_UP = Protocol(0.0, 2.0, 1)
 BEFORE = {"image": "_preprocess", "text": "_tokenize"}
-TRITONSERVER = "tritonserver"
+TRITONSERVER, GENERATOR = "tritonserver", "generator"
 
 
 @dataclass(frozen=True)
@@ -80,76 +78,56 @@ def main() -> None:
 def _rows(subject: Subject, workload: Workload, loads: list[int]) -> Iterator[CpuRow]:
     embed = in_process.embedder(subject.engine, subject.bundle, workload.kind, spinning=False)
     for load in loads:
-        row = _served(subject, workload, load)
-        formed = max(1, round(row.batch))
-        row = row.model_copy(
-            update={
-                "in_process_ms": _in_process(embed, workload, formed, subject.seconds / 2),
-                "in_process_full_ms": _in_process(embed, workload, load, subject.seconds / 2),
-            }
-        )
+        row = _row(subject, embed, workload, load)
         print(row, flush=True)
         yield row
 
 
-def _served(subject: Subject, workload: Workload, load: int) -> CpuRow:
+def _row(subject: Subject, embed: in_process.Embed, workload: Workload, load: int) -> CpuRow:
     service, pool = subject.service, subject.pool
     if service.pid is None or service.statistics is None:
         raise BenchmarkError("the server's process cannot be found, so its CPU time is unknown")
     measure(service, workload, pool, WARM_UP, concurrency=load)
     counted = service.statistics()
-    used_before, asked_before = _server_seconds(service.pid), _seconds(pool.pids)
+    before = _seconds(service.pid, pool)
     found = measure(service, workload, pool, Protocol(0.0, subject.seconds, 1), concurrency=load)
     # Both cover every request, those too that ended after the measured time.
     steps = {step.model: step for step in triton.steps(counted, service.statistics())}
-    used_after = _server_seconds(service.pid)
-    asked = _seconds(pool.pids) - asked_before
+    after = _seconds(service.pid, pool)
     model = f"{subject.bundle.name}_{workload.kind}"
-    each = 1e3 / steps[model].requests
-    used = {name: each * (used_after[name] - used_before[name]) for name in used_before}
+    used = {name: 1e3 * (after[name] - before[name]) / steps[model].requests for name in before}
+    batch = steps[f"{model}_encoder"].batch
+    formed = max(1, round(batch))
+    protocol = Protocol(0.0, subject.seconds / 2, 1)
+    alone = {}
+    for size in {formed, load}:
+        whole = in_process.measure(subject.engine, embed, workload, protocol, batch=size)
+        alone[size] = 1e3 * whole.generator.cores / whole.throughput.mean
     return CpuRow(
         engine=f"{subject.engine.library} {subject.engine.precision}",
         workload=workload.name,
         concurrency=load,
         throughput=found.throughput.mean,
-        batch=steps[f"{model}_encoder"].batch,
+        batch=batch,
         encoder_ms=used[f"{model}_encoder"],
         before_ms=used[model + BEFORE[workload.kind]],
         tritonserver_ms=used[TRITONSERVER],
-        generator_ms=asked * each,
-        in_process_ms=0.0,
-        in_process_full_ms=0.0,
+        generator_ms=used[GENERATOR],
+        in_process_ms=alone[formed],
+        in_process_full_ms=alone[load],
     )
 
 
-def _server_seconds(pid: int) -> dict[str, float]:
-    """CPU time so far of each model, by its name, and of tritonserver itself."""
-    found: defaultdict[str, float] = defaultdict(float)
-    for process in map(psutil.Process, family([pid])):
+def _seconds(server: int, pool: Workers) -> dict[str, float]:
+    """CPU time so far of each model, by its name, of tritonserver itself and of the generator."""
+    found = {GENERATOR: math.fsum(cpu_seconds(pool.pids).values()), TRITONSERVER: 0.0}
+    for pid, seconds in cpu_seconds([server]).items():
         # A stub is started with the path of its model: .../NAME/VERSION/model.py.
-        files = [Path(part) for part in process.cmdline() if part.endswith("/model.py")]
+        words = psutil.Process(pid).cmdline()
+        files = [Path(word) for word in words if word.endswith("/model.py")]
         name = files[0].parent.parent.name if files else TRITONSERVER
-        found[name] += _cpu_seconds(process)
+        found[name] = found.get(name, 0.0) + seconds
     return found
-
-
-def _seconds(pids: list[int]) -> float:
-    return math.fsum(_cpu_seconds(psutil.Process(pid)) for pid in pids)
-
-
-def _cpu_seconds(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
-
-
-def _in_process(embed: in_process.Embed, workload: Workload, batch: int, seconds: float) -> float:
-    """CPU time of an item in milliseconds, all threads of this process."""
-    embed([workload.item(number) for number in range(batch)])
-    end, began, done = time.monotonic() + seconds, time.process_time(), 0
-    while time.monotonic() < end:
-        embed([workload.item(done + number) for number in range(batch)])
-        done += batch
-    return 1e3 * (time.process_time() - began) / done
 
 
 if __name__ == "__main__":

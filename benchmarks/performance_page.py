@@ -96,30 +96,14 @@ def _rates(file: Path, plots: Path) -> Iterator[str]:
         yield from performance_tables.doubts(measured)
 
 
-def _zero_shot(file: Path, _plots: Path) -> Iterator[str]:
-    return performance_studies.zero_shot(ZeroShot.load(file))
-
-
-def _growth(file: Path, _plots: Path) -> Iterator[str]:
-    return performance_studies.growth(Growth.load(file))
-
-
-def _ceilings(file: Path, _plots: Path) -> Iterator[str]:
-    return performance_studies.ceilings(json.loads(file.read_bytes()))
-
-
-def _cpu_time(file: Path, _plots: Path) -> Iterator[str]:
-    return performance_studies.cpu_time(CpuTime.load(file))
-
-
 SECTIONS: dict[str, Section] = {
     "performance.json": _compared,
-    "cpu-time.json": _cpu_time,
+    "cpu-time.json": lambda file, _: performance_studies.cpu_time(CpuTime.load(file)),
     "performance-inputs.json": _inputs,
     "performance-rates.json": _rates,
-    "zero-shot.json": _zero_shot,
-    "growth.json": _growth,
-    "ceilings.json": _ceilings,
+    "zero-shot.json": lambda file, _: performance_studies.zero_shot(ZeroShot.load(file)),
+    "growth.json": lambda file, _: performance_studies.growth(Growth.load(file)),
+    "ceilings.json": lambda file, _: performance_studies.ceilings(json.loads(file.read_bytes())),
 }
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from studies import About, CpuTime, Growth, ZeroShot
-from tritonclip_export.bench.results import Interval
 
 
 def cpu_time(study: CpuTime) -> Iterator[str]:
@@ -90,8 +89,8 @@ def zero_shot(study: ZeroShot) -> Iterator[str]:
             (
                 f"`{row.path}`",
                 str(row.concurrency),
-                _interval(row.throughput, ".1f"),
-                _interval(row.ratio, ".3f") if row.ratio else "",
+                f"{row.throughput:.1f}",
+                f"{row.ratio:.3f}" if row.ratio else "",
                 f"{row.p50_ms:.1f}",
                 f"{row.cpu_ms:.1f}",
             )
@@ -104,10 +103,7 @@ def zero_shot(study: ZeroShot) -> Iterator[str]:
     yield ""
     yield from _table(
         ("", "first requests together", "seconds"),
-        (
-            (f"`{row.path}`", str(row.requests), _interval(row.seconds, ".2f"))
-            for row in study.first
-        ),
+        ((f"`{row.path}`", str(row.requests), f"{row.seconds:.2f}") for row in study.first),
     )
 
 
@@ -148,7 +144,7 @@ def growth(study: Growth) -> Iterator[str]:
             (
                 str(row.instances),
                 str(row.threads),
-                _interval(row.throughput, ".1f"),
+                f"{row.throughput:.1f}",
                 f"{row.cores:.2f}",
                 f"{row.memory_mib:,.0f}",
                 f"{row.start_seconds:.1f}",
@@ -167,7 +163,7 @@ def growth(study: Growth) -> Iterator[str]:
             (
                 str(row.sets),
                 f"{row.labels:,}",
-                _interval(row.throughput, ",.0f"),
+                f"{row.throughput:,.0f}",
                 f"{row.memory_mib:,.0f}",
                 row.verdict,
             )
@@ -190,13 +186,6 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
     yield "|" + "---|" * len(head)
     for row in rows:
         yield f"| {' | '.join(row)} |"
-
-
-def _interval(interval: Interval, form: str) -> str:
-    mean = format(interval.mean, form)
-    if interval.low is None:
-        return mean
-    return f"{mean} ± {format(interval.mean - interval.low, form)}"
 
 
 def _memory(used: Sequence[float], peak: float) -> str:

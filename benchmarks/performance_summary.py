@@ -59,8 +59,8 @@ def _best(measured: Sequence[Measurement]) -> Measurement:
 def _ratio(a: Measurement, b: Measurement) -> str:
     """The ratio of two throughputs; relative errors add in quadrature."""
     ratio = a.throughput.mean / b.throughput.mean
-    ends = [(m.throughput.low, m.throughput.mean) for m in (a, b)]
-    errors = [1 - low / mean for low, mean in ends if low is not None]
+    measured = (a.throughput, b.throughput)
+    errors = [each.half / each.mean for each in measured if each.half is not None]
     if len(errors) < 2:
         return f"{ratio:.2f}"
     return f"{ratio:.2f} ± {ratio * sum(error**2 for error in errors) ** 0.5:.2f}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tritonclip_export.bench.results import Latency, Measurement
+from tritonclip_export.bench.results import Measurement
 
 CLOSED = (
     *("server", "in flight", "items/s", "against the ceiling"),
@@ -24,14 +24,16 @@ def closed(measured: Sequence[Measurement]) -> Iterator[str]:
         library = "OpenVINO" if "OpenVINO" in m.server else "ONNX Runtime"
         highest = ceilings.get((f"{library} {precision}, in process", m.concurrency))
         against = f"{m.throughput.mean / highest:.2f}" if highest else ""
-        yield _row(m.server, str(m.concurrency), _throughput(m), against, *_latency(m), *_usage(m))
+        yield _row(
+            m.server, str(m.concurrency), f"{m.throughput:,.1f}", against, *_latency(m), *_usage(m)
+        )
 
 
 def opened(measured: Sequence[Measurement]) -> Iterator[str]:
     """One row for each server and rate of requests."""
     yield from _head(OPEN)
     for m in measured:
-        yield _row(m.server, f"{m.rate:g}", _throughput(m), *_latency(m), *_usage(m))
+        yield _row(m.server, f"{m.rate:g}", f"{m.throughput:,.1f}", *_latency(m), *_usage(m))
 
 
 def doubts(measured: Sequence[Measurement]) -> Iterator[str]:
@@ -60,19 +62,11 @@ def _load(m: Measurement) -> str:
     return f"{m.rate:g} a second" if m.rate else f"{m.concurrency} in flight"
 
 
-def _throughput(m: Measurement) -> str:
-    half = "" if m.throughput.low is None else f" ± {m.throughput.mean - m.throughput.low:,.1f}"
-    return f"{m.throughput.mean:,.1f}{half}"
-
-
 def _latency(m: Measurement) -> list[str]:
     if m.latency is None:
         return [""] * 4
-    return [f"{value:.1f}" for value in _percentiles(m.latency)]
-
-
-def _percentiles(latency: Latency) -> tuple[float, ...]:
-    return latency.p50, latency.p90, latency.p99, latency.p999
+    found = (m.latency.p50, m.latency.p90, m.latency.p99, m.latency.p999)
+    return [f"{value:.1f}" for value in found]
 
 
 def _usage(m: Measurement) -> list[str]:

@@ -25,6 +25,16 @@ class Interval(_Frozen):
     high: float | None
     repeats: tuple[float, ...]
 
+    @property
+    def half(self) -> float | None:
+        """How far the ends lie from the mean."""
+        return None if self.low is None else self.mean - self.low
+
+    def __format__(self, form: str) -> str:
+        """`mean ± half`, both in the format of a number; the mean alone where there is no more."""
+        mean = format(self.mean, form)
+        return mean if self.half is None else f"{mean} ± {format(self.half, form)}"
+
 
 class Latency(_Frozen):
     """Milliseconds from when a request was due to its answer.

@@ -27,7 +27,7 @@ class Meter:
     def __init__(self, pids: Iterable[int]) -> None:
         self._roots = tuple(pids)
         self._began = time.monotonic()
-        self._cpu_before = self._cpu()
+        self._cpu_before = cpu_seconds(self._roots)
         self._peak = 0
         self.look()
 
@@ -39,19 +39,21 @@ class Meter:
         """What they took since the meter was made."""
         elapsed = time.monotonic() - self._began
         self.look()
-        after = self._cpu()
+        after = cpu_seconds(self._roots)
         used = sum(after[pid] - self._cpu_before.get(pid, 0.0) for pid in after)
         return Usage(cores=used / elapsed, memory_mib=self._peak / 2**20)
 
-    def _cpu(self) -> dict[int, float]:
-        seconds = {}
-        for pid in family(self._roots):
-            try:
-                times = psutil.Process(pid).cpu_times()
-            except psutil.Error:
-                continue
-            seconds[pid] = times.user + times.system
-        return seconds
+
+def cpu_seconds(pids: Iterable[int]) -> dict[int, float]:
+    """CPU time so far of those processes and all that they have started, by process."""
+    seconds = {}
+    for pid in family(pids):
+        try:
+            times = psutil.Process(pid).cpu_times()
+        except psutil.Error:
+            continue
+        seconds[pid] = float(times.user + times.system)
+    return seconds
 
 
 def family(pids: Iterable[int]) -> list[int]:

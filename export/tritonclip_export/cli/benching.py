@@ -235,12 +235,11 @@ def _print_report(measurements: list[Measurement]) -> None:
     for column in ("items/s", "p50", "p90", "p99", "p99.9", "server", "MiB", "sender"):
         table.add_column(column, justify="right", no_wrap=True)
     for m in measurements:
-        half = m.throughput.mean - m.throughput.low if m.throughput.low is not None else None
         tail = (m.latency.p50, m.latency.p90, m.latency.p99, m.latency.p999) if m.latency else ()
         table.add_row(
             m.workload,
             f"{m.rate:g}/s" if m.rate else str(m.concurrency),
-            f"{m.throughput.mean:,.1f}" + ("" if half is None else f" ± {half:,.1f}"),
+            f"{m.throughput:,.1f}",
             *([f"{value:.1f}" for value in tail] or [""] * 4),
             "" if m.usage is None else f"{m.usage.cores:.2f}",
             "" if m.usage is None else f"{m.usage.memory_mib:.0f}",
