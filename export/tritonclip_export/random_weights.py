@@ -58,6 +58,9 @@ def _randomise(model: nn.Module, generator: torch.Generator) -> None:
             _preserve_variance(module.weight)
         elif isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
             _preserve_variance(module.in_proj_weight)
+    for module in model.modules():
+        if "T5Attention" in type(module).__name__:
+            _scale_queries(module)
     for name, parameter in model.named_parameters():
         start = parameter.flatten()[0]
         # A single number is the logit scale or bias.
@@ -73,6 +76,16 @@ def _preserve_variance(weight: torch.Tensor) -> None:
     """Scale a matrix or a kernel to rows of unit length on average, as for independent inputs."""
     rows = weight.flatten(1)
     weight.mul_(len(rows) ** 0.5 / rows.norm().clamp_min(1e-12))
+
+
+def _scale_queries(attention: Any) -> None:
+    """Give T5's queries the scale that its attention leaves out.
+
+    The weights are to make up for it (Raffel et al. 2020, arXiv:1910.10683; so do the initial ones
+    of Mesh TensorFlow). Softmax would otherwise see eight times the logits, pick one key for each
+    query, and turn a rounding error into another pick.
+    """
+    attention.q.weight.mul_(attention.key_value_proj_dim**-0.5)
 
 
 def _calibration(module: nn.Module) -> Any:

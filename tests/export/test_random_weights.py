@@ -9,6 +9,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+import transformers
 from PIL import Image
 
 from tritonclip_export import samples
@@ -63,3 +64,37 @@ def test_a_rounding_error_stays_one_in_a_deep_tower(
 
     spread = (reference - reference.mean(dim=0)).norm()
     assert 0 < (rounded - reference).norm() / spread < 1e-3  # FP16 rounds to 5e-4
+
+
+class T5Tower(torch.nn.Module):
+    """A text tower of mT5's kind, as deep as mT5-base, and an image tower that is not looked at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text = transformers.MT5EncoderModel(
+            transformers.MT5Config(
+                vocab_size=1000, d_model=128, d_kv=64, d_ff=256, num_layers=12, num_heads=4
+            )
+        )
+
+    def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
+        return pixels
+
+    def encode_text(self, token_ids: torch.Tensor) -> torch.Tensor:
+        states: torch.Tensor = self.text(input_ids=token_ids).last_hidden_state
+        return states.mean(dim=1)
+
+
+@torch.inference_mode()
+def test_a_rounding_error_stays_one_where_attention_leaves_its_scale_to_the_weights() -> None:
+    torch.manual_seed(3)
+    model = T5Tower().eval().requires_grad_(False)
+    token_ids = torch.randint(0, 1000, (16, 20))
+    enliven(model, torch.zeros(1, 3, 8, 8), token_ids, seed=3)
+
+    reference = model.encode_text(token_ids)
+    table = model.text.shared.weight
+    table.copy_(table.half().float())
+    error = (model.encode_text(token_ids) - reference).norm()
+
+    assert 0 < error / (reference - reference.mean(dim=0)).norm() < 1e-3
