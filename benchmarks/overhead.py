@@ -4,7 +4,7 @@ In process means: the server's own preprocessing and tokenizing code and the bun
 with ONNX Runtime's default threads, in one loop without a network. Served means: the assembled
 repository on a real tritonserver on this machine, asked over gRPC by one client process that shares
 the cores with it. One image or text travels in a request; texts are never repeated, so the response
-cache does not answer.
+cache does not answer. Figures are taken in turns and are the medians of all rounds.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,13 +29,23 @@ from tritonclip_export import samples
 from tritonclip_export.bundle import Bundle, Precision
 from tritonclip_export.encoder_models import Execution
 
-SECONDS = 8.0
+SECONDS = 3.0
+ROUNDS = 5
 BATCH = 8
 CONCURRENCY = (1, 8, 32)
 
 Task = Callable[[Any], object]
+Figure = dict[str, float]
 
 _numbers = itertools.count()
+
+
+class Way(NamedTuple):
+    """One way to embed, and how it is measured for so many seconds."""
+
+    kind: str
+    name: str
+    measure: Callable[[float], Figure]
 
 
 def main() -> None:
@@ -42,50 +53,52 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--precision", default="fp32", help="of both encoders, e.g. int8")
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="for each figure")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="for a figure in a round")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     options = parser.parse_args()
     bundle = Bundle.load(options.bundle)
-    figures: dict[str, dict[str, dict[str, float]]] = {}
-    for kind, items, one, batch in _in_process(bundle, options.precision):
-        figures[kind] = {
-            "in process, batch 1": _measure(one, items, 1, options.seconds),
-            f"in process, batch {BATCH}": _batched(batch, items, options.seconds),
-        }
     with (
         served(bundle, Execution(precision=options.precision)) as server,
         Client(server.grpc_url, concurrency=max(CONCURRENCY)) as client,
     ):
-        asked: dict[str, tuple[Callable[[], Iterator[Any]], Task]] = {
-            "images": (_images, client.embed_images),
-            "texts": (_texts, client.embed_texts),
-        }
-        for kind, (items, task) in asked.items():
-            for concurrency in CONCURRENCY:
-                key = f"served, concurrency {concurrency}"
-                figures[kind][key] = _measure(task, items, concurrency, options.seconds)
-    for kind, rows in figures.items():
-        print(kind)
-        for name, figure in rows.items():
-            latency = f"p50 {figure['p50_ms']:8.2f} ms" if "p50_ms" in figure else ""
-            print(f"  {name:26} {figure['per_second']:8.1f} /s  {latency}")
+        ways = list(_ways(bundle, options.precision, client))
+        rounds = [[way.measure(options.seconds) for way in ways] for _ in range(options.rounds)]
+    figures: dict[str, dict[str, Figure]] = {}
+    for way, measured in zip(ways, zip(*rounds, strict=True), strict=True):
+        figure = {key: statistics.median(each[key] for each in measured) for key in measured[0]}
+        figures.setdefault(way.kind, {})[way.name] = figure
+        latency = f"p50 {figure['p50_ms']:8.2f} ms" if "p50_ms" in figure else ""
+        print(f"{way.kind:6} {way.name:24} {figure['per_second']:8.1f} /s  {latency}")
     about = {"checkpoint": bundle.info.source.reference, "precision": options.precision}
     suffix = "" if options.precision == "fp32" else f"-{options.precision}"
     print(record.save(f"overhead-{bundle.name}{suffix}", {**about, **figures}))
 
 
-def _in_process(
-    bundle: Bundle, precision: Precision
-) -> Iterator[tuple[str, Callable[[], Iterator[Any]], Task, Task]]:
-    """Kind, items, and how one item and a batch of them are embedded."""
+def _ways(bundle: Bundle, precision: Precision, client: Client) -> Iterator[Way]:
+    """In process and served next to each other, so that both see the same machine."""
     engine = in_process.Engine("ONNX Runtime", precision)
     images = in_process.embedder(engine, bundle, "image")
-    yield "images", _images, lambda item: images([item]), images
     embed = in_process.embedder(engine, bundle, "text")
 
     def texts(batch: list[str]) -> object:
         return embed([text.encode() for text in batch])
 
-    yield "texts", _texts, lambda item: texts([item]), texts
+    asked: tuple[tuple[str, Callable[[], Iterator[Any]], Task, Task], ...] = (
+        ("images", _images, images, client.embed_images),
+        ("texts", _texts, texts, client.embed_texts),
+    )
+    for kind, items, here, there in asked:
+        one = partial(_alone, here)
+        yield Way(kind, "in process, batch 1", partial(_measure, one, items, 1))
+        yield Way(kind, "served, concurrency 1", partial(_measure, there, items, 1))
+        yield Way(kind, f"in process, batch {BATCH}", partial(_batched, here, items))
+        for concurrency in CONCURRENCY[1:]:
+            name = f"served, concurrency {concurrency}"
+            yield Way(kind, name, partial(_measure, there, items, concurrency))
+
+
+def _alone(batched: Task, item: Any) -> object:
+    return batched([item])
 
 
 def _images() -> Iterator[bytes]:
@@ -100,7 +113,7 @@ def _texts() -> Iterator[str]:
 
 def _measure(
     task: Task, items: Callable[[], Iterator[Any]], concurrency: int, seconds: float
-) -> dict[str, float]:
+) -> Figure:
     """Closed loop: `concurrency` callers, each sending its next item when it has its answer."""
     stream = items()
     for _ in range(5 * concurrency):
@@ -125,7 +138,7 @@ def _measure(
     }
 
 
-def _batched(task: Task, items: Callable[[], Iterator[Any]], seconds: float) -> dict[str, float]:
+def _batched(task: Task, items: Callable[[], Iterator[Any]], seconds: float) -> Figure:
     stream = items()
     task(list(itertools.islice(stream, BATCH)))
     count, began = 0, time.perf_counter()
