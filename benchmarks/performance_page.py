@@ -61,7 +61,8 @@ def _compared(file: Path, plots: Path) -> Iterator[str]:
     yield "cores and memory are the server's, all its processes."
     yield from performance_summary.lines(report)
     for workload, measured in _by_workload(report):
-        yield from ("", f"## {workload}", "", _plot(workload, measured, plots))
+        served = [each for each in measured if each.protocol != "in process"]
+        yield from ("", f"## {workload}", "", _plot(workload, served, plots))
         yield from ("", *performance_tables.closed(measured))
         yield from performance_tables.doubts(measured)
         yield from performance_tables.steps(measured)
