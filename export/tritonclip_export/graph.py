@@ -52,6 +52,8 @@ def trace(module: torch.nn.Module, input: Input, file: Path, output: str = OUTPU
     """
     import torch
 
+    from tritonclip_export.early_pooling import pool_early
+
     size = sum(t.numel() * t.element_size() for t in module.state_dict().values())
     # Its optimiser warns of every node that it leaves as it is.
     logging.getLogger("onnxscript").setLevel(logging.ERROR)
@@ -83,6 +85,7 @@ def trace(module: torch.nn.Module, input: Input, file: Path, output: str = OUTPU
     for node in model.graph:
         # Half of a small graph, and full of paths of this machine.
         node.metadata_props.pop("pkg.torch.onnx.stack_trace", None)
+    pool_early(model.graph)
     program.save(file, external_data=size > EXTERNAL_DATA_FROM_BYTES)
 
 
