@@ -100,21 +100,18 @@ def feed_forward_ranks(of: Any) -> list[int]:
     return [len(node.outputs[0].shape) for node in after if node.op_type == "MatMul"]
 
 
-@pytest.mark.parametrize("module", [First, Last, Largest])
-def test_the_feed_forward_layer_sees_only_the_token_that_is_chosen(
-    module: type[Block], tmp_path: Path
+@pytest.mark.parametrize(
+    ("module", "ranks"),
+    [
+        *((module, [2, 2]) for module in (First, Last, Largest)),
+        *((module, [3, 3]) for module in (Mean, FirstAndMean, WithPositions)),
+    ],
+)
+def test_the_feed_forward_layer_sees_no_token_that_does_not_count(
+    module: type[Block], ranks: list[int], tmp_path: Path
 ) -> None:
     found, answer, expected = traced(module(), tmp_path)
-    assert feed_forward_ranks(found) == [2, 2]
-    np.testing.assert_allclose(answer, expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("module", [Mean, FirstAndMean, WithPositions])
-def test_what_other_tokens_count_for_is_computed_for_all(
-    module: type[Block], tmp_path: Path
-) -> None:
-    found, answer, expected = traced(module(), tmp_path)
-    assert feed_forward_ranks(found) == [3, 3]
+    assert feed_forward_ranks(found) == ranks
     np.testing.assert_allclose(answer, expected, atol=1e-5)
 
 
