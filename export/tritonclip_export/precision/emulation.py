@@ -49,21 +49,12 @@ def round_in_fp32(graph: Any, lower: Lower) -> None:
     low = ir.DataType[lower.onnx]
     for value in graph.initializers.values():
         if value.dtype == low:
-            value.const_value = _in_fp32(value.const_value)
+            value.const_value = graphs.converted(value.const_value, FLOAT, value.name)
             value.type = ir.TensorType(FLOAT)
     for node in list(graph):
         for value in node.outputs:
             if value.dtype == low:
                 _round(graph, node, value, low)
-
-
-def _in_fp32(weights: Any) -> Any:
-    """Lazily, so that those of a big tower go from file to file one by one."""
-
-    def load() -> Any:
-        return ir.tensor(weights.numpy().astype(np.float32), name=weights.name)
-
-    return ir.LazyTensor(load, dtype=FLOAT, shape=weights.shape, name=weights.name)
 
 
 def _round(graph: Any, node: Any, value: Any, low: Any) -> None:

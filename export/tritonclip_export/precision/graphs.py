@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from tritonclip_export.errors import ExportError
@@ -63,6 +64,16 @@ def _trusted(tensor: Any) -> Any:
         shape=tensor.shape,
         name=tensor.name,
     )
+
+
+def converted(weights: Any, dtype: Any, name: str) -> Any:
+    """A tensor of weights as `dtype`, lazily: a big tower's must not be in memory twice."""
+
+    def load() -> Any:
+        with np.errstate(over="ignore"):  # an attention mask's lowest float becomes -inf
+            return ir.tensor(weights.numpy().astype(dtype.numpy()), dtype=dtype, name=name)
+
+    return ir.LazyTensor(load, dtype=dtype, shape=weights.shape, name=name)
 
 
 @contextmanager

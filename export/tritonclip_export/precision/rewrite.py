@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 
-from tritonclip_export.precision.graphs import FLOAT, is_constant, is_float
+from tritonclip_export.precision.graphs import FLOAT, converted, is_constant, is_float
 from tritonclip_export.precision.lower import Lower
 from tritonclip_export.precision.operators import MOVES
 
@@ -101,14 +100,7 @@ class _Types:
 
     def _rounded(self, value: Any, dtype: Any) -> Any:
         name = f"{value.name}_as_{dtype.name.lower()}"
-        source, numpy = value.const_value, self._lower.numpy
-
-        def load() -> Any:
-            with np.errstate(over="ignore"):  # an attention mask's lowest float becomes -inf
-                return ir.tensor(source.numpy().astype(numpy), dtype=dtype, name=name)
-
-        # Lazily: a big tower's weights must not be in memory twice.
-        tensor = ir.LazyTensor(load, dtype=dtype, shape=source.shape, name=name)
+        tensor = converted(value.const_value, dtype, name)
         rounded = ir.Value(
             name=name, type=ir.TensorType(dtype), shape=value.shape, const_value=tensor
         )
