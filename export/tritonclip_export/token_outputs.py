@@ -18,7 +18,7 @@ from tritonclip_export import graph, parity
 from tritonclip_export.bundle import Bundle, Parity, Tokens, Tower
 from tritonclip_export.dual_encoder import DualEncoder
 from tritonclip_export.errors import ExportError
-from tritonclip_export.graph import Encoder, Input
+from tritonclip_export.graph import CHECKED_BATCHES, Encoder, Input
 
 if TYPE_CHECKING:
     import torch
@@ -64,7 +64,7 @@ def export(
         progress(f"tracing and checking the {tower} tower up to layer {layer}")
         file = folder / f"{tower}_tokens_encoder.onnx"
         graph.trace(module, inputs[tower], file, output=OUTPUT)
-        shape = _check(file, inputs[tower], max_batch)
+        shape = _check(file, inputs[tower])
         written.append(
             Tokens(
                 tower=tower,
@@ -78,14 +78,14 @@ def export(
     return tuple(written)
 
 
-def _check(file: Path, input: Input, max_batch: int) -> tuple[int, ...]:
+def _check(file: Path, input: Input) -> tuple[int, ...]:
     """Run the graph at several batch sizes and lengths; returns the shape for the example."""
     encode = Encoder(file, packed=False)
     example = input.example[:1]
     for length in input.lengths or (None,):
         one = example if length is None else example[:, :length]
         alone = encode(one)
-        for size in sorted({2, 7, max_batch}):
+        for size in CHECKED_BATCHES:
             rows = encode(np.repeat(one, size, axis=0))
             if rows.shape != (size, *alone.shape[1:]) or not np.isfinite(rows).all():
                 raise ExportError(f"{file.name}: batch {size} gives {rows.shape}, or NaN")

@@ -95,7 +95,7 @@ def export(
     name: Annotated[
         str | None, typer.Option(help="What its models are called on the server.")
     ] = None,
-    max_batch: Annotated[int, typer.Option(min=1, help="The largest batch to check.")] = 64,
+    max_batch: Annotated[int, typer.Option(min=1, help="The largest batch the server forms.")] = 64,
     random_weights: Annotated[
         int | None,
         typer.Option(metavar="SEED", help="Random weights, for a bare ARCH: to try or benchmark."),
