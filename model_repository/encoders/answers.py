@@ -29,10 +29,17 @@ def answering(run, input_name, output_name, parameters, *, on_gpu=False, rows_a_
             pb_utils.get_input_tensor_by_name(request, input_name).as_numpy()
             for request in requests
         ]
+        try:
+            embeddings = embed(inputs)
+        except Exception as error:  # whatever the library raises
+            if len(requests) == 1:
+                return [pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error)))]
+            # Token ids that the vocabulary does not have, say: only their own request fails.
+            return [response for request in requests for response in answer([request])]
         ends = np.cumsum([len(rows) for rows in inputs])[:-1]
         return [
             pb_utils.InferenceResponse([pb_utils.Tensor(output_name, rows)])
-            for rows in np.split(embed(inputs), ends)
+            for rows in np.split(embeddings, ends)
         ]
 
     return answer

@@ -124,6 +124,34 @@ def test_a_bad_image_fails_alone_under_concurrent_load(server: Server) -> None:
         assert client.health().ok
 
 
+def test_token_ids_outside_the_vocabulary_cost_only_their_request(server: Server) -> None:
+    """The encoder is asked directly, as a client with a tokenizer of its own would."""
+
+    def ask(client: triton_grpc.InferenceServerClient, ids: np.ndarray) -> np.ndarray:
+        tensor = triton_grpc.InferInput("TOKEN_IDS", list(ids.shape), "INT32")
+        tensor.set_data_from_numpy(ids)
+        answer = client.infer("demo_text_encoder", [tensor])
+        return answer.as_numpy("EMBEDDING")
+
+    good = np.array([[1, 2, 3, 0, 0, 0, 0, 0]], np.int32)
+    bad = np.array([[1, 999_999, 3, 0, 0, 0, 0, 0]], np.int32)
+    with (
+        triton_grpc.InferenceServerClient(server.grpc_url) as client,
+        ThreadPoolExecutor(16) as threads,
+    ):
+        expected = ask(client, good)
+        # While it is busy with a long batch, all that come after it meet in the next one.
+        busy = threads.submit(ask, client, np.repeat(np.arange(1, 33, dtype=np.int32)[None], 32, 0))
+        asked = [threads.submit(ask, client, ids) for ids in [good, bad, good] * 5]
+        assert busy.result().shape == (32, 192)
+        for turn, answer in enumerate(asked):
+            if turn % 3 == 1:
+                with pytest.raises(InferenceServerException, match="999999"):
+                    answer.result()
+            else:
+                np.testing.assert_allclose(answer.result(), expected, atol=1e-6)
+
+
 def test_bad_images_within_one_request_cost_only_themselves(url: str) -> None:
     reasons = list(bad_images())
     mixed = [*IMAGES[:3], *bad_images().values(), *IMAGES[3:6]]
