@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -67,7 +68,10 @@ def test_a_wait_that_costs_latency_is_found_written_served_and_kept(
             vectors = client.embed_texts(["a cat", "a rocket"])
         with live.connection(parse_endpoint(server.grpc_url)) as asked:
             served = asked.get_model_config("demo_text_encoder").config
-    (found,) = json.loads(done.stdout)
+    printed = json.loads(done.stdout)
+    assert printed["machine"]["cores"] == os.cpu_count()
+    assert printed["date"].startswith("20")
+    (found,) = printed["tuned"]
     assert found["outcome"]["gain"] > 0.5, done.stderr
     assert found["outcome"]["figures_best"]["p99_ms"] < found["outcome"]["figures_before"]["p99_ms"]
     assert "demo_text_encoder" in found["written"]

@@ -96,6 +96,7 @@ def tune(
 
     from tritonclip.errors import InvalidArgument
     from tritonclip_export import samples
+    from tritonclip_export.bench import environment
     from tritonclip_export.bench import workloads as known
     from tritonclip_export.tuning.search import Objective as Wanted
     from tritonclip_export.tuning.tune import tune as tuned
@@ -132,7 +133,14 @@ def tune(
         show=show,
     )
     if json:
-        output.print_json([asdict(found) for found in done])
+        output.print_json(
+            {
+                "date": environment.now(),
+                "machine": environment.machine().model_dump(),
+                "versions": environment.versions(),
+                "tuned": [asdict(found) for found in done],
+            }
+        )
         return
     output.print_table(_table(done))
     for found in done:
