@@ -13,7 +13,8 @@ from dataclasses import dataclass
 MIT = "MIT"
 APACHE = "Apache-2.0"
 NON_COMMERCIAL = "CC-BY-NC-4.0"
-APPLE = "Apple AMLR (research)"
+APPLE_RESEARCH = "Apple AMLR (research)"
+APPLE_SAMPLE_CODE = "Apple Sample Code"
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ FAMILIES = (
     Family("CLIPA", r"ViT-.*CLIPA", APACHE, "32 tokens, BERT's vocabulary"),
     Family("EVA-01-CLIP", r"EVA01", MIT),
     Family("EVA-02-CLIP", r"EVA02", MIT),
-    Family("MobileCLIP 2", r"MobileCLIP2", APPLE),
-    Family("MobileCLIP", r"MobileCLIP", APPLE),
+    Family("MobileCLIP 2", r"MobileCLIP2", APPLE_RESEARCH),
+    Family("MobileCLIP", r"MobileCLIP", APPLE_RESEARCH),
     Family("PE-Core", r"PE-Core", APACHE),
     Family("ViTamin", r"ViTamin", MIT),
     Family("CoCa", r"coca", note="its contrastive towers"),
@@ -58,7 +59,7 @@ FAMILIES = (
 TAG_LICENCES = (
     (r"openai", MIT),
     (r"metaclip", NON_COMMERCIAL),
-    (r"dfn", APPLE),
+    (r"dfn", APPLE_SAMPLE_CODE),
     (r"(frozen_|mscoco_finetuned_)?(laion|datacomp|commonpool)", MIT),
     (r"yfcc15m|cc12m", MIT),
 )

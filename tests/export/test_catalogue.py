@@ -53,7 +53,7 @@ def test_weights_have_the_licence_of_their_authors() -> None:
     (entry,) = catalogue.search(["ViT-B-16-quickgelu"])
     assert {tag.name: tag.licence for tag in entry.tags} == {
         "openai": "MIT",
-        "dfn2b": "Apple AMLR (research)",
+        "dfn2b": "Apple Sample Code",
         "metaclip_400m": "CC-BY-NC-4.0",
         "metaclip_fullcc": "CC-BY-NC-4.0",
     }
