@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from markdown_table import table
 from studies import About, CpuTime, Growth, ZeroShot
 
 
@@ -20,7 +21,7 @@ def cpu_time(study: CpuTime) -> Iterator[str]:
     yield "dynamic batching made (*batch*), and of all that are in flight."
     yield ""
     cores = study.about.machine.cores
-    yield from _table(
+    yield from table(
         (
             *("encoder", "workload", "in flight", "items/s", "busy", "batch", "encoder ms"),
             *("before it", "tritonserver", "generator", "in process", "in full batches"),
@@ -53,7 +54,7 @@ def ceilings(recorded: dict[str, Any]) -> Iterator[str]:
     yield "rest is what is measured; the load generator shares the machine. Through the server,"
     yield f"{figures['concurrency']} requests of one item in flight:"
     yield ""
-    yield from _table(
+    yield from table(
         ("", "items/s"),
         ((name, f"{found['per_second']:,.0f}") for name, found in figures["server"].items()),
     )
@@ -62,7 +63,7 @@ def ceilings(recorded: dict[str, Any]) -> Iterator[str]:
     yield f"client, in each way of calling it, with {figures['callers']} callers where there are"
     yield "several. Lists and streams put 16 images into a request."
     yield ""
-    yield from _table(
+    yield from table(
         ("", "protocol", "images/s", "images a second of client CPU"),
         (
             (way, protocol, *(f"{found[key]:,.0f}" for key in ("per_second", "per_second_of_cpu")))
@@ -83,7 +84,7 @@ def zero_shot(study: ZeroShot) -> Iterator[str]:
     yield "the same round: to `Client.embed_images` and to `NAME_image`. CPU is that of the server"
     yield "and of the process that asks, together."
     yield ""
-    yield from _table(
+    yield from table(
         ("", "in flight", "images/s", "relative", "p50 ms", "CPU ms an image"),
         (
             (
@@ -101,7 +102,7 @@ def zero_shot(study: ZeroShot) -> Iterator[str]:
     yield f"A label set that is new is embedded first, {study.labels:,} prompts; requests that come"
     yield "meanwhile wait for it. Seconds until all have their answer:"
     yield ""
-    yield from _table(
+    yield from table(
         ("", "first requests together", "seconds"),
         ((f"`{row.path}`", str(row.requests), f"{row.seconds:.2f}") for row in study.first),
     )
@@ -117,7 +118,7 @@ def growth(study: Growth) -> Iterator[str]:
     yield "Images through `Client.stream_images`; *stub* is an encoder that costs nothing, so that"
     yield "the rest is what is measured:"
     yield ""
-    yield from _table(
+    yield from table(
         (
             *("encoder", "images", "images/s", "slowest and fastest tenth"),
             *("client MiB, first tenth to end (peak)", "server MiB", "verdict"),
@@ -138,7 +139,7 @@ def growth(study: Growth) -> Iterator[str]:
     yield ""
     yield "Instances of each encoder, the cores shared out among them, 32 requests in flight:"
     yield ""
-    yield from _table(
+    yield from table(
         ("instances", "threads", "images/s", "cores", "MiB", "started in s", "verdict"),
         (
             (
@@ -157,7 +158,7 @@ def growth(study: Growth) -> Iterator[str]:
     yield "Label sets in turn on `NAME_zero_shot`, stub encoders, 32 requests in flight. Their"
     yield "prompts also pass through the server's response cache, which the first of them fill:"
     yield ""
-    yield from _table(
+    yield from table(
         ("sets", "labels each", "images/s", "MiB", "verdict"),
         (
             (
@@ -179,13 +180,6 @@ def _about(about: About, script: str, result: str) -> Iterator[str]:
     yield f"`{about.source}`{precision} on {machine.cores} cores of {machine.cpu}{gpus}."
     yield f"Measured {about.date} by `benchmarks/{script}` ([its"
     yield f"JSON](../benchmarks/results/{result})), which shares the machine with the server."
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    yield f"| {' | '.join(head)} |"
-    yield "|" + "---|" * len(head)
-    for row in rows:
-        yield f"| {' | '.join(row)} |"
 
 
 def _memory(used: Sequence[float], peak: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from markdown_table import table
 from tritonclip_export.bench.results import Measurement, Report
 
 OURS = "tritonclip"
@@ -22,12 +23,10 @@ def lines(report: Report) -> Iterator[str]:
         yield "At the number of requests in flight that suits each best; ± is what the confidence"
         yield "intervals of both sides leave open."
         yield ""
-        yield f"| {' | '.join(HEAD)} |"
-        yield "|---|---|---:|---|---:|---:|---:|---:|"
-        yield from rows
+        yield from table(HEAD, rows)
 
 
-def _rows(report: Report, workload: str) -> Iterator[str]:
+def _rows(report: Report, workload: str) -> Iterator[tuple[str, ...]]:
     measured = [m for m in report.measurements if m.workload == workload]
     peers = [m for m in measured if m.protocol != "in process" and not m.server.startswith(OURS)]
     if not peers:
@@ -37,7 +36,7 @@ def _rows(report: Report, workload: str) -> Iterator[str]:
     for server in dict.fromkeys(m.server for m in measured if m.server.startswith(OURS)):
         ours = [m for m in measured if m.server == server]
         best = _best(ours)
-        cells = (
+        yield (
             workload,
             server,
             f"{best.throughput.mean:,.1f}",
@@ -49,7 +48,6 @@ def _rows(report: Report, workload: str) -> Iterator[str]:
             if any(m.usage for m in ours)
             else "",
         )
-        yield f"| {' | '.join(cells)} |"
 
 
 def _best(measured: Sequence[Measurement]) -> Measurement:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tritonclip_export.bench.results import Measurement
+from markdown_table import table
+from tritonclip_export.bench.results import Measurement, Step
 
 CLOSED = (
     *("server", "in flight", "items/s", "against the ceiling"),
@@ -15,25 +16,29 @@ OPEN = ("server", "asked for", "items/s", "p50 ms", "p90", "p99", "p99.9", "core
 
 def closed(measured: Sequence[Measurement]) -> Iterator[str]:
     """One row for each server and number of requests in flight."""
-    yield from _head(CLOSED)
     ceilings = {
         (m.server, m.concurrency): m.throughput.mean for m in measured if m.protocol == "in process"
     }
+    rows = []
     for m in measured:
         precision = next((p for p in ("int8", "bf16") if p in m.server), "fp32")
         library = "OpenVINO" if "OpenVINO" in m.server else "ONNX Runtime"
         highest = ceilings.get((f"{library} {precision}, in process", m.concurrency))
         against = f"{m.throughput.mean / highest:.2f}" if highest else ""
-        yield _row(
-            m.server, str(m.concurrency), f"{m.throughput:,.1f}", against, *_latency(m), *_usage(m)
-        )
+        load = (m.server, str(m.concurrency), f"{m.throughput:,.1f}", against)
+        rows.append((*load, *_latency(m), *_usage(m)))
+    yield from table(CLOSED, rows)
 
 
 def opened(measured: Sequence[Measurement]) -> Iterator[str]:
     """One row for each server and rate of requests."""
-    yield from _head(OPEN)
-    for m in measured:
-        yield _row(m.server, f"{m.rate:g}", f"{m.throughput:,.1f}", *_latency(m), *_usage(m))
+    yield from table(
+        OPEN,
+        (
+            (m.server, f"{m.rate:g}", f"{m.throughput:,.1f}", *_latency(m), *_usage(m))
+            for m in measured
+        ),
+    )
 
 
 def doubts(measured: Sequence[Measurement]) -> Iterator[str]:
@@ -45,17 +50,20 @@ def doubts(measured: Sequence[Measurement]) -> Iterator[str]:
 
 def steps(measured: Sequence[Measurement]) -> Iterator[str]:
     """Triton's own figures of each model, folded away."""
-    rows = [(m, step) for m in measured for step in m.steps]
+    rows = [_step(m, step) for m in measured for step in m.steps]
     if not rows:
         return
     yield from ("", "<details>", "<summary>Where the time goes, as Triton counts it: ms a request")
     yield from ("on average</summary>", "")
-    yield from _head(("server", "load", "model", "batch", "queue", "input", "infer", "output"))
-    for m, step in rows:
-        times = (step.queue_ms, step.input_ms, step.infer_ms, step.output_ms)
-        shown = [f"{time:.2f}" for time in times]
-        yield _row(m.server, _load(m), step.model, f"{step.batch:.1f}", *shown)
+    head = ("server", "load", "model", "batch", "queue", "input", "infer", "output")
+    yield from table(head, rows)
     yield from ("", "</details>")
+
+
+def _step(m: Measurement, step: Step) -> tuple[str, ...]:
+    times = (step.queue_ms, step.input_ms, step.infer_ms, step.output_ms)
+    shown = (f"{time:.2f}" for time in times)
+    return m.server, _load(m), step.model, f"{step.batch:.1f}", *shown
 
 
 def _load(m: Measurement) -> str:
@@ -71,12 +79,3 @@ def _latency(m: Measurement) -> list[str]:
 
 def _usage(m: Measurement) -> list[str]:
     return [f"{m.usage.cores:.2f}", f"{m.usage.memory_mib:,.0f}"] if m.usage else ["", ""]
-
-
-def _head(names: Sequence[str]) -> Iterator[str]:
-    yield _row(*names)
-    yield "|---|" + "---:|" * (len(names) - 1)
-
-
-def _row(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"

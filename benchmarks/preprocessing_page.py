@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import record
+from markdown_table import table
 
 PAGE = Path(__file__).parents[1] / "docs" / "preprocessing.md"
 # What stands between these in the page is written by this script.
@@ -31,34 +32,44 @@ def render(result: dict[str, Any]) -> str:
         f"between different images, for {figures['bundle']} with random weights and for the demo "
         "checkpoint.",
         "",
-        "| | mode | ms an image | images/s and core | pixels differ by (max, mean) | min cosine "
-        "| of spread | demo: min cosine | demo: of spread |",
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
-    ]
-    for kind, modes in figures["photographs"].items():
-        for mode, row in modes.items():
-            speed = f"| {kind} | {mode} | {row['ms_each']:.2f} | {1000 / row['ms_each']:.0f} |"
-            same = row["pixels"]["max"] == 0
-            lines.append(f"{speed} 0 | | | | |" if same else f"{speed} {_differences(row)}")
-    lines += [
+        *table(
+            (
+                *("", "mode", "ms an image", "images/s and core"),
+                *("pixels differ by (max, mean)", "min cosine", "of spread"),
+                *("demo: min cosine", "demo: of spread"),
+            ),
+            (
+                (
+                    *(kind, mode, f"{row['ms_each']:.2f}", f"{1000 / row['ms_each']:.0f}"),
+                    *_differences(row),
+                )
+                for kind, modes in figures["photographs"].items()
+                for mode, row in modes.items()
+            ),
+        ),
         "",
-        "| drawings saved as JPEG of | mode | top-1 | top-5 | decided unlike exact |",
-        "|---|---|---:|---:|---:|",
+        *table(
+            ("drawings saved as JPEG of", "mode", "top-1", "top-5", "decided unlike exact"),
+            (
+                (
+                    *(size, mode, f"{row['top1'] * 100:.1f} %", f"{row['top5'] * 100:.1f} %"),
+                    f"{row['decided_unlike_exact']} of {row['of']:,}",
+                )
+                for size, modes in figures["zero_shot"].items()
+                for mode, row in modes.items()
+            ),
+        ),
     ]
-    for size, modes in figures["zero_shot"].items():
-        lines += [
-            f"| {size} | {mode} | {row['top1'] * 100:.1f} % | {row['top5'] * 100:.1f} % "
-            f"| {row['decided_unlike_exact']} of {row['of']:,} |"
-            for mode, row in modes.items()
-        ]
     return "\n".join(lines) + "\n"
 
 
-def _differences(row: dict[str, Any]) -> str:
+def _differences(row: dict[str, Any]) -> list[str]:
+    if row["pixels"]["max"] == 0:
+        return ["0", "", "", "", ""]
     cells = [f"{row['pixels']['max']}, {row['pixels']['mean']:.2f}"]
     for tower in ("tower", "demo"):
         cells += [f"{row[tower]['min_cosine']:.5f}", f"{row[tower]['of_spread']:.3f}"]
-    return " | ".join(cells) + " |"
+    return cells
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from catalogue.rows import Row
+from markdown_table import table
 from tritonclip_export.catalogue import Entry
 
 HEAD = (
@@ -76,14 +77,13 @@ def _machines(rows: Iterable[Row]) -> list[str]:
 
 
 def _table(entries: list[Entry], rows: dict[str, Row]) -> Iterator[str]:
-    yield f"| {' | '.join(HEAD)} |"
-    yield f"|---|{'---:|' * (len(HEAD) - 1)}"
-    reasons = []
-    for entry in entries:
-        row = rows.get(entry.architecture)
-        yield f"| {' | '.join(_cells(entry, row))} |"
-        if row and not row.passed:
-            reasons.append(f"- {entry.architecture} fails at *{_last_step(row)}*: {_plain(row)}")
+    found = [(entry, rows.get(entry.architecture)) for entry in entries]
+    yield from table(HEAD, [tuple(_cells(*each)) for each in found])
+    reasons = [
+        f"- {entry.architecture} fails at *{_last_step(row)}*: {_plain(row)}"
+        for entry, row in found
+        if row and not row.passed
+    ]
     if reasons:
         yield ""
         yield from reasons
