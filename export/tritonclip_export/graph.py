@@ -45,7 +45,12 @@ class Input:
     """Any valid content, batch 2; token ids at the full context length."""
     dynamic_axes: dict[int, str]
     lengths: tuple[int, ...] = ()
-    """Further lengths that axis 1 must run at."""
+    """Lengths that axis 1 must run at, the example's own the last; none if it has one only."""
+
+    def items(self) -> list[npt.NDArray[Any]]:
+        """One row of the example at every length, the example's own the last."""
+        item = self.example[:1]
+        return [item[:, :length] for length in self.lengths] or [item]
 
 
 def trace(module: torch.nn.Module, input: Input, file: Path, output: str = OUTPUT) -> None:
@@ -175,13 +180,12 @@ def check(file: Path, input: Input, *, dim: int) -> None:
         raise ExportError(
             f"{file.name}: its tensors are {found}, not {input.name} -> {OUTPUT} FP32"
         )
-    item = input.example[:1]
-    for length in input.lengths or (None,):
-        one = item if length is None else item[:, :length]
+    for item in input.items():
         for size in CHECKED_BATCHES:
-            where = f"{file.name}: batch {size}" + (f", length {length}" if length else "")
+            length = f", length {item.shape[1]}" if input.lengths else ""
+            where = f"{file.name}: batch {size}{length}"
             try:
-                rows = encoder(np.repeat(one, size, axis=0))
+                rows = encoder(np.repeat(item, size, axis=0))
             except Exception as error:
                 raise ExportError(f"{where}: ONNX Runtime: {error}") from error
             if rows.shape != (size, dim):

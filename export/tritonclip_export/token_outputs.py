@@ -81,15 +81,13 @@ def export(
 def _check(file: Path, input: Input) -> tuple[int, ...]:
     """Run the graph at several batch sizes and lengths; returns the shape for the example."""
     encode = Encoder(file, packed=False)
-    example = input.example[:1]
-    for length in input.lengths or (None,):
-        one = example if length is None else example[:, :length]
-        alone = encode(one)
-        for size in CHECKED_BATCHES:
-            rows = encode(np.repeat(one, size, axis=0))
-            if rows.shape != (size, *alone.shape[1:]) or not np.isfinite(rows).all():
+    for item in input.items():
+        answers = [encode(np.repeat(item, size, axis=0)) for size in CHECKED_BATCHES]
+        alone = answers[0].shape
+        for size, rows in zip(CHECKED_BATCHES, answers, strict=True):
+            if rows.shape != (size, *alone[1:]) or not np.isfinite(rows).all():
                 raise ExportError(f"{file.name}: batch {size} gives {rows.shape}, or NaN")
-    return encode(example).shape
+    return alone
 
 
 def compare(checkpoint: DualEncoder, bundle: Bundle, inputs: Inputs) -> list[Parity]:

@@ -18,7 +18,7 @@ class Options:
     """How to compile. Every batch from one to `max_batch` runs; `opt_batch` runs best.
 
     Attributes:
-        max_batch: None for the largest that the graph was checked at.
+        max_batch: None for the largest that the graph was exported for.
         opt_batch: None for 16, or `max_batch` if that is less.
         optimization_level: 0 to 5; more searches longer.
         workspace_bytes: scratch memory a kernel may use; None for all the GPU has.

@@ -15,7 +15,7 @@ def profiles(info: BundleInfo, graph: Artifact, options: Options) -> tuple[Profi
     a known length are faster than kernels for any.
 
     Raises:
-        EngineError: the batch sizes exceed what the graph was checked at, or each other.
+        EngineError: the batch sizes exceed what the graph was exported for, or each other.
     """
     most = options.max_batch or graph.max_batch
     if most > graph.max_batch:
