@@ -18,7 +18,7 @@ from tritonclip_export.checkpoint import load, parse
 from tritonclip_export.dual_encoder import DualEncoder
 from tritonclip_export.errors import PrecisionError
 from tritonclip_export.export import export
-from tritonclip_export.precision import graphs
+from tritonclip_export.precision import activations, graphs, policy
 from tritonclip_export.precision.emulation import round_in_fp32
 from tritonclip_export.precision.lower import FLOATING, FP16
 from tritonclip_export.repository import assemble
@@ -138,6 +138,47 @@ def test_a_tower_that_naive_half_precision_breaks_is_kept(
 
     for name in ("fp16", "bf16"):
         assert max(figures(precision.write(bundle, name, inputs=inputs), name)) < 2e-2
+
+
+@pytest.mark.parametrize("hidden", [-np.inf, np.finfo(np.float32).min])
+@pytest.mark.parametrize("mask", ["Add(scores, hidden)", "Where(shown, scores, lowest)"])
+def test_wide_scores_are_kept_where_they_are_computed_masked_or_not(
+    mask: str, hidden: float, tmp_path: Path
+) -> None:
+    """A level that all scores share is nothing to a softmax, and all there is to rounding."""
+    x, weights = np.random.default_rng(0).normal(size=(2, 4, 4)).astype(np.float32)
+    x[:, 3] = 1
+    constants = {
+        "hidden": np.array([0, 0, hidden, 0], np.float32),
+        "shown": np.array([True, True, False, True]),
+        "lowest": np.array(hidden, np.float32),
+    }
+    file = tmp_path / "attention.onnx"
+
+    for level, kept in ((0, False), (500, True)):
+        weights[3] = level
+        made = onnx.parser.parse_model(f"""
+            <ir_version: 10, opset_import: ["" : 20]>
+            attention (float[n, 4] X) => (float[n, 4] Y) {{
+                scores = MatMul(X, weights)
+                masked = {mask}
+                shares = Softmax(masked)
+                Y = MatMul(shares, weights)
+            }}
+        """)
+        for name, array in {"weights": weights, **constants}.items():
+            if name in {n for node in made.graph.node for n in node.input}:
+                made.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+        for node in made.graph.node:
+            node.name = f"computes {node.output[0]}"
+        onnx.save(onnx.shape_inference.infer_shapes(made), file)
+
+        found = activations.measure(file, [x], FP16)
+
+        stay = policy.stay_fp32(graphs.load(file).graph, found, FP16)
+        reasons = {node.name: why for node, why in stay.items()}
+        assert ("rounding costs" in reasons.get("computes scores", "")) is kept
+        assert found.largest["scores"] == pytest.approx(np.abs(x @ weights).max(), rel=1e-6)
 
 
 def test_layers_are_kept_by_pattern(demo: Bundle, inputs: verify.Inputs) -> None:

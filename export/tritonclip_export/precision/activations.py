@@ -36,21 +36,24 @@ class Activations:
     """Tensor -> greatest finite magnitude."""
     damage: dict[str, float]
     """Node -> relative error of its result after rounding its inputs; the worst of the inputs."""
+    masked: frozenset[str]
+    """Tensors that an infinity of an attention mask reaches, up to the softmax that ends it."""
 
 
 def measure(file: Path, batches: Sequence[npt.NDArray[Any]], lower: Lower) -> Activations:
     """Run the FP32 graph in `file` on `batches` of its one input and measure."""
     model = graphs.load(file)
     probe = _Probe(model.graph, lower)
+    for value in model.graph.initializers.values():
+        if is_float(value):
+            probe.constant(value)
     for node in list(model.graph):
+        probe.follow_infinities(node)
         for output in node.outputs:
             if is_float(output):
                 probe.magnitude(output)
         if node.op_type not in MOVES and len(node.outputs) == 1 and is_float(node.outputs[0]):
             probe.damage(node)
-    for value in model.graph.initializers.values():
-        if is_float(value):
-            probe.constant(value)
     return probe.run(model, batches)
 
 
@@ -65,14 +68,27 @@ class _Probe:
         self._damages: dict[str, str] = {}  # ... -> node
         self._largest: dict[str, float] = {}
         self._axes_inputs: dict[str, Any] = {}
+        self._infinite: set[Any] = set()
         self._zero = self._new_constant("zero", np.zeros((), np.float32))
 
     def magnitude(self, value: Any) -> None:
         """Measure the greatest magnitude of `value`."""
-        self._magnitudes[self._emit(self._node("ReduceMax", self._finite(value)))] = value.name
+        if value in self._infinite:
+            infinite = self._node("IsInf", value, dtype=ir.DataType.BOOL)
+            finite = self._node("Where", infinite, self._zero, self._node("Abs", value))
+            largest = self._node("ReduceMax", finite)
+        else:  # no tensor of magnitudes: beside a product, every pass over a big tensor counts
+            lowest = self._node("Neg", self._node("ReduceMin", value))
+            largest = self._node("Max", self._node("ReduceMax", value), lowest)
+        self._magnitudes[self._emit(largest)] = value.name
 
     def damage(self, node: Any) -> None:
-        """Measure what rounding the inputs of `node` does to its result."""
+        """Measure what rounding the inputs of `node` does to its result.
+
+        What is masked counts where its softmax ends it.
+        """
+        if node.outputs[0] in self._infinite:
+            return
         inputs = [self._round(value) if is_float(value) else value for value in node.inputs]
         if all(new is old for new, old in zip(inputs, node.inputs, strict=True)):
             return
@@ -82,14 +98,23 @@ class _Probe:
         error = self._node("Sub", twin.outputs[0], result)
         common = self._node("ReduceMean", result, self._axes(node), keepdims=1)
         difference = self._node("Sub", result, common)
-        squares = [self._node("ReduceSumSquare", self._finite(v)) for v in (error, difference)]
+        squares = [self._node("ReduceSumSquare", value) for value in (error, difference)]
         self._damages[self._emit(self._node("Div", *squares))] = node.name
 
     def constant(self, value: Any) -> None:
         """Measure a weight, without running it."""
         array = value.const_value.numpy()
-        finite = np.abs(array[np.isfinite(array)])
-        self._largest[value.name] = float(finite.max(initial=0))
+        extremes = np.array([array.min(initial=0), array.max(initial=0)])
+        # Two of the lowest float add up to an infinity.
+        if not (np.abs(extremes) < np.finfo(np.float32).max / 2).all():
+            self._infinite.add(value)
+            extremes = array[np.isfinite(array)]
+        self._largest[value.name] = float(np.abs(extremes).max(initial=0))
+
+    def follow_infinities(self, node: Any) -> None:
+        """Note which tensors are masked."""
+        if node.op_type != "Softmax" and not self._infinite.isdisjoint(node.inputs):
+            self._infinite.update(node.outputs)
 
     def run(self, model: Any, batches: Sequence[npt.NDArray[Any]]) -> Activations:
         """Run the graph and collect the worst of every measurement."""
@@ -103,7 +128,8 @@ class _Probe:
         values = dict(zip(names, worst.tolist(), strict=True))
         largest = {tensor: values[name] for name, tensor in self._magnitudes.items()}
         damage = {node: float(np.sqrt(values[name])) for name, node in self._damages.items()}
-        return Activations(self._largest | largest, damage)
+        masked = frozenset(value.name for value in self._infinite)
+        return Activations(self._largest | largest, damage, masked)
 
     def _axes(self, node: Any) -> Any:
         """The axes of positions and inputs: all but the channels', and the attention heads'."""
@@ -113,13 +139,6 @@ class _Probe:
         if name not in self._axes_inputs:
             self._axes_inputs[name] = self._new_constant(name, np.array(sorted(set(axes))))
         return self._axes_inputs[name]
-
-    def _finite(self, value: Any) -> Any:
-        """Magnitudes, with 0 for an infinity: attention masks are made of them."""
-        size = self._node("Abs", value)
-        return self._node(
-            "Where", self._node("IsInf", value, dtype=ir.DataType.BOOL), self._zero, size
-        )
 
     def _round(self, value: Any) -> Any:
         if is_constant(value):

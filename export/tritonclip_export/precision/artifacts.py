@@ -29,7 +29,7 @@ from tritonclip_export.precision.rewrite import lower_precision
 from tritonclip_export.staging import staging_folder
 
 # Counts up when the same inputs would give another graph.
-REVISION = 2
+REVISION = 3
 BUILT_WITH = ("onnx", "onnx-ir", "onnxruntime")
 
 # A probed graph keeps many activations; big images have the largest.

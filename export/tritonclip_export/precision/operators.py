@@ -42,5 +42,8 @@ MOVES = frozenset(
     }
 )
 
+# What puts an attention mask on scores.
+MASKS = frozenset({"Add", "Where"})
+
 # Not in the graphs of `export`, and not what TensorRT compiles well.
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan"})

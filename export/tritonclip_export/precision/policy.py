@@ -10,7 +10,7 @@ patterns come on top.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from tritonclip_export.errors import PrecisionError
 from tritonclip_export.precision.activations import Activations
 from tritonclip_export.precision.graphs import is_constant, is_float, layer_of, load
 from tritonclip_export.precision.lower import Lower
-from tritonclip_export.precision.operators import IN_FP32, MOVES, PRODUCTS
+from tritonclip_export.precision.operators import IN_FP32, MASKS, MOVES, PRODUCTS
 
 
 def stay_fp32(
@@ -64,7 +64,8 @@ def _tensors_to_keep(graph: Any, activations: Activations, lower: Lower) -> dict
         damage = activations.damage.get(node.name, 0)
         for value in node.inputs:
             if damage > lower.damage and is_float(value) and not is_constant(value):
-                found[_origin(value)] = f"rounding costs {damage:.1%} of {layer_of(node)}"
+                origin = _origin_before_masks(value, activations.masked)
+                found[origin] = f"rounding costs {damage:.1%} of {layer_of(node)}"
         for value in (*node.inputs, *node.outputs):
             largest = activations.largest.get(value.name, 0) if value is not None else 0
             if largest > lower.largest:
@@ -79,6 +80,17 @@ def _origin(value: Any) -> Any:
         if source is None:
             break
         value = source
+    return value
+
+
+def _origin_before_masks(value: Any, masked: Container[str]) -> Any:
+    """The same for attention's scores, which a mask hides or leaves as they were."""
+    value = _origin(value)
+    while value.name in masked and (node := value.producer()).op_type in MASKS:
+        scores = next((v for v in node.inputs if is_float(v) and v.name not in masked), None)
+        if scores is None:
+            break
+        value = _origin(scores)
     return value
 
 
