@@ -260,7 +260,7 @@ def test_build_compiles_ahead_of_time_without_a_gpu(
     assert f"source={tmp_path}/demo,target=/bundle " in printed.stdout
     assert "nvcr.io/nvidia/tritonserver:26.02-py3" in printed.stdout
     too_large = run("build", "demo", "--aot", "--target", "sm89", "--max-batch", 99)
-    assert "checked up to 32 only" in too_large.stderr
+    assert "exported for 32 at most" in too_large.stderr
 
 
 def test_the_container_command_is_printed(run: Run, repository: Path) -> None:

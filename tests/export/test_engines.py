@@ -205,7 +205,7 @@ def test_ctrl_c_stops_the_compiler_and_leaves_nothing(demo: Bundle) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (Options(max_batch=33), "checked up to 32 only"),
+        (Options(max_batch=33), "exported for 32 at most"),
         (Options(max_batch=8, opt_batch=9), "--opt-batch 9 is more than the largest batch, 8"),
         (Options(optimization_level=5), "choose batch sizes only"),
         (Options(refittable=True), "choose batch sizes only"),

@@ -20,9 +20,9 @@ def profiles(info: BundleInfo, graph: Artifact, options: Options) -> tuple[Profi
     most = options.max_batch or graph.max_batch
     if most > graph.max_batch:
         raise EngineError(
-            f"a batch of {most} was asked for, but the {graph.tower} graph was checked up to "
-            f"{graph.max_batch} only: build with --max-batch {graph.max_batch} or less, or export "
-            f"the checkpoint again with --max-batch {most}"
+            f"a batch of {most} was asked for, but the {graph.tower} graph was exported for "
+            f"{graph.max_batch} at most: build with --max-batch {graph.max_batch} or less, or "
+            f"export the checkpoint again with --max-batch {most}"
         )
     best = options.opt_batch or min(OPT_BATCH, most)
     if best > most:
