@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tritonclip_export import (
+    distilled_checkpoint,
     hub,
     open_clip_checkpoint,
     open_clip_files,
@@ -57,6 +58,11 @@ def load(
         for option, value in (("random weights", random_seed), ("language", language)):
             if value is not None:
                 raise CheckpointError(f"a checkpoint of transformers takes no {option}")
+        if distilled_checkpoint.is_distilled(folder):
+            teacher = load(
+                parse(distilled_checkpoint.image_tower(reference, folder)), source=source
+            )
+            return distilled_checkpoint.load(reference, folder, teacher, source)
         return transformers_checkpoint.load(reference, folder)
 
 
@@ -70,14 +76,16 @@ def _folder(reference: Reference, source: Path | None) -> Path | None:
         reference.name,
         "configuration, then what it asks for",
         (OPEN_CLIP_CONFIG, TRANSFORMERS_CONFIG),
+        also=(distilled_checkpoint.MODULES,),
         patterns=("*.json", "*.safetensors", "*.model", "*.txt"),
     )
     path = hub.obtain([config], source, reference=reference.text)[config]
-    rest = (
-        [hub.weights(reference.name, *open_clip_files.WEIGHTS)]
-        if path.name == OPEN_CLIP_CONFIG
-        else transformers_checkpoint.wanted(reference.name)
-    )
+    if path.name == OPEN_CLIP_CONFIG:
+        rest = [hub.weights(reference.name, *open_clip_files.WEIGHTS)]
+    elif distilled_checkpoint.is_distilled(path.parent):
+        rest = distilled_checkpoint.wanted(reference.name, path.parent)
+    else:
+        rest = transformers_checkpoint.wanted(reference.name)
     hub.obtain(rest, source, reference=reference.text)
     return path.parent
 

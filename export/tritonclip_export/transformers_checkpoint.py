@@ -140,7 +140,7 @@ def load(reference: Reference, folder: Path) -> TransformersEncoder:
     import transformers
 
     family = _family(folder)
-    with _quiet():
+    with quiet():
         model, loading = getattr(transformers, family.model_class).from_pretrained(
             folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
         )
@@ -179,7 +179,7 @@ def load(reference: Reference, folder: Path) -> TransformersEncoder:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without transformers' progress bars and its reports of what this module checks itself."""
     from transformers.utils import logging
 
@@ -212,12 +212,12 @@ def _family(folder: Path) -> Family:
     return FAMILIES[model_type]
 
 
-def _check_tokenizer(model: Any, tokenizer: Any, family: Family) -> None:
-    """Fail where the tower would look for an end token that the tokenizer never gives.
+def check_vocabulary(tokenizer: Any, config: Any) -> None:
+    """Fail where a tokenizer gives ids that the text tower of `config` has no embedding for.
 
-    It would then pool every text at position 0, which no error and no parity figure shows.
+    Raises:
+        CheckpointError: says which.
     """
-    config = model.config.text_config
     if tokenizer.pad_token_id is None:
         raise CheckpointError("the tokenizer names no padding token (pad_token)")
     # Added tokens beyond the tower's vocabulary are no fault as long as nobody types them.
@@ -227,6 +227,15 @@ def _check_tokenizer(model: Any, tokenizer: Any, family: Family) -> None:
             f"{tokenizer.pad_token_id}, the text tower has a vocabulary of {config.vocab_size}: "
             "they do not belong together"
         )
+
+
+def _check_tokenizer(model: Any, tokenizer: Any, family: Family) -> None:
+    """Fail where the tower would look for an end token that the tokenizer never gives.
+
+    It would then pool every text at position 0, which no error and no parity figure shows.
+    """
+    config = model.config.text_config
+    check_vocabulary(tokenizer, config)
     if family.padding != "invisible" or config.eos_token_id == family.highest_id_eos:
         return
     if config.eos_token_id not in tokenizer("a photo")["input_ids"]:

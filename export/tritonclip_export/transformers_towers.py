@@ -52,6 +52,17 @@ def text_tower(model: Any, family: Family, pad_id: int) -> nn.Module:
     return _TextTower(model, family, pad_id)
 
 
+def padding_mask(ids: torch.Tensor, pad_id: int) -> torch.Tensor:
+    """The attention mask [batch, length] of padded token ids, which TOKEN_IDS come without.
+
+    Padding is all after the last id that is none. (A padding token typed into a text is attended
+    to, as it is by the reference.)
+    """
+    positions = torch.arange(ids.shape[1], device=ids.device)
+    last = (positions * (ids != pad_id)).amax(dim=1, keepdim=True)
+    return (positions <= last).long()
+
+
 class _ImageTower(nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -64,12 +75,7 @@ class _ImageTower(nn.Module):
 
 
 class _TextTower(nn.Module):
-    """A text model and its projection.
-
-    TOKEN_IDS come without an attention mask, so a tower that masks its padding gets it from the
-    ids: all after the last that is not padding. (A padding token typed into a text is attended to,
-    as it is by the reference.)
-    """
+    """A text model and its projection."""
 
     def __init__(self, model: Any, family: Family, pad_id: int) -> None:
         super().__init__()
@@ -80,11 +86,7 @@ class _TextTower(nn.Module):
 
     def forward(self, token_ids: torch.Tensor) -> torch.Tensor:
         ids = token_ids.long()
-        mask = None
-        if self.masked:
-            positions = torch.arange(ids.shape[1], device=ids.device)
-            last = (positions * (ids != self.pad_id)).amax(dim=1, keepdim=True)
-            mask = (positions <= last).long()
+        mask = padding_mask(ids, self.pad_id) if self.masked else None
         hidden = self.tower(input_ids=ids, attention_mask=mask)
         # Towers of BERT's kind have no pooler and are read at their first token.
         pooled = getattr(hidden, "pooler_output", None)
