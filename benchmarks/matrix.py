@@ -1,7 +1,7 @@
-"""Every architecture of open_clip, exported and checked with seeded random weights, one row each.
+"""Every entry of the catalogue, exported and checked with seeded random weights, one row each.
 
     python benchmarks/matrix.py                  # goes on where it stopped; stop it at any time
-    python benchmarks/matrix.py RN50 --again
+    python benchmarks/matrix.py RN50 chinese-clip-vit-base-patch16 --again
     python benchmarks/matrix.py --render         # only docs/models.md, from the rows there are
 
 Rows lie in `results/catalogue/`, one JSON file each. A row that fails stays, with its reason.
@@ -21,7 +21,7 @@ sys.path += [str(ROOT / "scripts"), str(ROOT / "tests")]
 
 import record  # noqa: E402
 from catalogue import child, hub_files, parent, table  # noqa: E402
-from catalogue.rows import Row, read  # noqa: E402
+from catalogue.rows import Row, read, title  # noqa: E402
 from tritonclip_export import catalogue  # noqa: E402
 
 
@@ -74,15 +74,15 @@ def walk(options: argparse.Namespace) -> None:
                 minutes=options.minutes,
                 memory_gib=options.memory,
             )
-            row.save(options.rows / f"{entry.architecture}.json")
+            row.save(options.rows / row.file_name)
             render(options)
             what = "passed" if row.passed else f"FAILED: {row.reason[:200]}"
             cost = f"{row.cpu_seconds:.0f} s, {row.peak_mib} MiB"
-            print(f"{row.architecture}: {cost}, {what}", flush=True)
+            print(f"{title(row.architecture)}: {cost}, {what}", flush=True)
 
 
 def _wanted(architecture: str, rows: dict[str, Row], options: argparse.Namespace) -> bool:
-    if options.names and architecture not in options.names:
+    if options.names and title(architecture) not in options.names:
         return False
     known = rows.get(architecture)
     return known is None or options.again or (options.failed and not known.passed)

@@ -1,4 +1,4 @@
-"""The text towers of transformers that open_clip's architectures name, by their published sizes.
+"""The text towers of transformers that other checkpoints name, by their published sizes.
 
 Enough to build them with random weights where the hub cannot be reached.
 """
@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 _BASE: dict[str, Any] = {"max_position_embeddings": 514, "type_vocab_size": 1, "pad_token_id": 1}
-_LARGE = {
-    **_BASE,
+LARGE = {
     "hidden_size": 1024,
     "intermediate_size": 4096,
     "num_hidden_layers": 24,
     "num_attention_heads": 16,
 }
+"""A transformer of this size, for images or texts."""
 _MT5 = {"vocab_size": 250112, "feed_forward_proj": "gated-gelu", "d_kv": 64}
 _NLLB = {"vocab_size": 256206, "d_model": 1024, "scale_embedding": True}
 
@@ -23,7 +23,9 @@ _NLLB = {"vocab_size": 256206, "d_model": 1024, "scale_embedding": True}
 TEXT_CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "roberta-base": ("roberta", {**_BASE, "vocab_size": 50265}),
     "xlm-roberta-base": ("xlm-roberta", {**_BASE, "vocab_size": 250002}),
-    "xlm-roberta-large": ("xlm-roberta", {**_LARGE, "vocab_size": 250002}),
+    "xlm-roberta-large": ("xlm-roberta", {**_BASE, **LARGE, "vocab_size": 250002}),
+    "sentence-transformers/LaBSE": ("bert", {"vocab_size": 501153}),
+    "distilbert-base-multilingual-cased": ("distilbert", {"vocab_size": 119547}),
     "google/mt5-base": (
         "mt5",
         {**_MT5, "d_model": 768, "d_ff": 2048, "num_layers": 12, "num_heads": 12},

@@ -1,4 +1,4 @@
-"""Write `catalogue.json`: what open_clip knows of every architecture, and their parameters.
+"""Write `catalogue.json`: every architecture of open_clip and others' checkpoints, with parameters.
 
     python scripts/write_catalogue.py
 
@@ -16,9 +16,17 @@ from typing import Any
 import open_clip
 import torch
 
+import hub_checkpoints
+from hub_checkpoints import Distilled, HubCheckpoint
 from text_configs import write_text_configs
-from tritonclip_export import open_clip_towers, quick_gelu
+from tritonclip_export import (
+    open_clip_towers,
+    quick_gelu,
+    transformers_checkpoint,
+    transformers_towers,
+)
 from tritonclip_export.catalogue import FILE
+from tritonclip_export.references import HUB_PREFIX
 
 
 def main() -> None:
@@ -27,11 +35,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         configs = write_text_configs(Path(folder))
         entries = [describe(name, configs) for name in open_clip.list_models()]
-    lines = ",\n  ".join(json.dumps(entry) for entry in entries)
-    FILE.write_text(
-        f'{{\n "open_clip": "{open_clip.__version__}",\n "architectures": [\n  {lines}\n ]\n}}\n',
-        encoding="utf-8",
-    )
+    on_hub = [describe_on_hub(checkpoint) for checkpoint in hub_checkpoints.CHECKPOINTS]
+    parts = [
+        f'"open_clip": "{open_clip.__version__}"',
+        f'"architectures": {_lines(entries)}',
+        f'"hub": {_lines(on_hub)}',
+    ]
+    FILE.write_text("{\n " + ",\n ".join(parts) + "\n}\n", encoding="utf-8")
+
+
+def _lines(entries: list[dict[str, Any]]) -> str:
+    return "[\n  " + ",\n  ".join(json.dumps(entry) for entry in entries) + "\n ]"
 
 
 def describe(name: str, configs: Path) -> dict[str, Any]:
@@ -53,9 +67,35 @@ def describe(name: str, configs: Path) -> dict[str, Any]:
         "dim": config["embed_dim"],
         "context_length": text.get("context_length") or 77,
         "similarity": "softmax" if model.logit_bias is None else "sigmoid",
-        "image_parameters": count(open_clip_towers.image_tower(model)),
+        # As published: with the branches of MobileCLIP that exist for training alone.
+        "image_parameters": count(model.visual),
         "text_parameters": count(open_clip_towers.text_tower(model)),
         "tags": quick_gelu.tags(name),
+    }
+
+
+def describe_on_hub(checkpoint: HubCheckpoint) -> dict[str, Any]:
+    """One checkpoint on the hub; a distilled one with the image tower of its teacher."""
+    with torch.device("meta"):
+        model = checkpoint.build()
+    entry = {
+        "architecture": f"{HUB_PREFIX}{checkpoint.repository}",
+        "context_length": checkpoint.context_length,
+        "tags": ["default"],
+    }
+    if isinstance(checkpoint, Distilled):
+        teacher = describe(checkpoint.teacher, Path())
+        same = ("image_height", "image_width", "dim", "similarity", "image_parameters")
+        return {**{key: teacher[key] for key in same}, "text_parameters": count(model), **entry}
+    family = transformers_towers.FAMILIES[model.config.model_type]
+    return {
+        "image_height": model.config.vision_config.image_size,
+        "image_width": model.config.vision_config.image_size,
+        "dim": transformers_checkpoint.embedding_dim(model),
+        "similarity": "sigmoid" if hasattr(model, "logit_bias") else "softmax",
+        "image_parameters": count(transformers_towers.image_tower(model)),
+        "text_parameters": count(transformers_towers.text_tower(model, family, 0)),
+        **entry,
     }
 
 

@@ -30,6 +30,7 @@ class Row(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     architecture: str
+    """As in the catalogue."""
     family: str
     passed: bool = False
     reason: str = ""
@@ -50,11 +51,21 @@ class Row(BaseModel):
         """The most memory that any step took."""
         return max((step.peak_mib or 0 for step in self.steps), default=0)
 
+    @property
+    def file_name(self) -> str:
+        """Where it lies."""
+        return f"{title(self.architecture)}.json"
+
     def save(self, file: Path) -> None:
         """Write the row, whole or not at all."""
         partial = file.with_name(f".{file.name}.partial")
         partial.write_text(json.dumps(self.model_dump(), indent=1) + "\n", encoding="utf-8")
         partial.replace(file)
+
+
+def title(architecture: str) -> str:
+    """The name of an architecture without the hub's ORG."""
+    return architecture.rpartition("/")[2]
 
 
 def read(folder: Path) -> dict[str, Row]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import hub_checkpoints
 from catalogue.child import SEED, Work
 from tritonclip_export import samples, verify
 from tritonclip_export.bundle import Bundle
+from tritonclip_export.references import HUB_PREFIX
 
 if TYPE_CHECKING:
     import torch
@@ -17,12 +19,20 @@ TARGET = "sm89"
 
 
 def load(work: Work) -> None:
-    """Create the architecture with seeded random weights."""
+    """Create the architecture with seeded random weights, in a folder if it is no open_clip's."""
     from tritonclip_export import checkpoint
 
+    name = work.row.architecture
+    seed = None if name.startswith(HUB_PREFIX) else SEED
+    if seed is None:
+        from catalogue import random_checkpoints
+
+        with work.step("writing the checkpoint"):
+            published = hub_checkpoints.find(name.removeprefix(HUB_PREFIX))
+            name = str(random_checkpoints.write(published, work.folder, seed=SEED))
     with work.step("load"):
-        reference = checkpoint.parse(work.row.architecture)
-        loaded = checkpoint.load(reference, random_seed=SEED, source=work.hub)
+        reference = checkpoint.parse(name)
+        loaded = checkpoint.load(reference, random_seed=seed, source=work.hub)
     work.results["checkpoint"] = loaded
     work.row.facts |= {
         "dim": loaded.dim,

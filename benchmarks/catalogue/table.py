@@ -30,9 +30,10 @@ HEAD = (
 )
 INTRODUCTION = """# Models
 
-Every image-text architecture of open_clip {version}, exported and checked with seeded random
-weights by `python benchmarks/matrix.py`: **{passed} of {total} pass**, {failed} fail, {missing}
-have not been run. The script writes this page; its figures lie in `benchmarks/results/catalogue/`.
+Every image-text architecture of open_clip {version}, and checkpoints of transformers, M-CLIP and
+Sentence Transformers by their published shapes, exported and checked with seeded random weights by
+`python benchmarks/matrix.py`: **{passed} of {total} pass**, {failed} fail, {missing} have not been
+run. The script writes this page; its figures lie in `benchmarks/results/catalogue/`.
 
 - *image*, *text*: parameters of each tower, in millions. *ONNX*: size of both FP32 graphs.
 - *of spread*: how far the graph is from PyTorch, as a share of what distinguishes inputs from each

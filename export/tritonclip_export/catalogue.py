@@ -1,7 +1,8 @@
-"""What can be exported by name: open_clip's architectures and pretrained tags.
+"""What can be exported by name: open_clip's architectures, and others' checkpoints on the hub.
 
-The data is `catalogue.json`, which `scripts/write_catalogue.py` takes from open_clip: asking it
-directly costs the import of torch, and counting parameters half a minute of building models.
+The data is `catalogue.json`, which `scripts/write_catalogue.py` takes from open_clip and
+transformers: asking them directly costs the import of torch, and counting parameters half a minute
+of building models. Any other checkpoint of these families is exported just the same.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tritonclip_export.families import family_of, licence_of
+from tritonclip_export.references import HUB_PREFIX
 
 FILE = Path(__file__).parent / "catalogue.json"
 
@@ -31,6 +33,7 @@ class Entry:
     """One architecture; sizes in pixels, `context_length` in tokens."""
 
     architecture: str
+    """open_clip's name, or `hf-hub:ORG/NAME`."""
     family: str
     note: str
     image_height: int
@@ -41,21 +44,27 @@ class Entry:
     image_parameters: int
     text_parameters: int
     tags: tuple[Tag, ...]
-    """Those whose weights want the activation that the architecture has."""
+    """Those whose weights want the activation that the architecture has; `default` on the hub."""
 
     @property
     def parameters(self) -> int:
         """Of both towers."""
         return self.image_parameters + self.text_parameters
 
+    @property
+    def is_on_hub(self) -> bool:
+        """Whether it is a checkpoint on the hub, not an architecture of open_clip."""
+        return self.architecture.startswith(HUB_PREFIX)
+
 
 def search(words: Sequence[str] = ()) -> list[Entry]:
-    """Architectures that hold every one of `words`, whatever their case.
+    """Architectures of open_clip, then checkpoints on the hub, that hold every one of `words`.
 
-    A word is looked for in the architecture's name, its family, its tags and their licences.
+    A word is looked for, whatever its case, in the architecture's name, its family, its tags and
+    their licences.
     """
     data = json.loads(FILE.read_text(encoding="utf-8"))
-    entries = [_entry(values) for values in data["architectures"]]
+    entries = [_entry(values) for values in (*data["architectures"], *data["hub"])]
     return [entry for entry in entries if all(_holds(entry, word.lower()) for word in words)]
 
 

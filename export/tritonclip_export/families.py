@@ -29,6 +29,13 @@ class Family:
 
 
 FAMILIES = (
+    Family("CLIP (transformers)", r"hf-hub:openai/clip", MIT, "CLIPModel and its fine-tunes"),
+    Family("SigLIP 2 (transformers)", r"hf-hub:google/siglip2", APACHE, "of fixed resolution"),
+    Family("SigLIP (transformers)", r"hf-hub:google/siglip", APACHE, "sigmoid"),
+    Family("Chinese-CLIP", r"hf-hub:OFA-Sys/", MIT, "Chinese"),
+    Family("AltCLIP", r"hf-hub:BAAI/AltCLIP", "CreativeML OpenRAIL-M", "Chinese and English"),
+    Family("M-CLIP", r"hf-hub:M-CLIP/", MIT, "multilingual; text encoders that imitate CLIP's"),
+    Family("Sentence Transformers", r"hf-hub:sentence-transf", APACHE, "multilingual; as M-CLIP"),
     Family(
         "SigLIP 2",
         r"ViT-.*SigLIP2",
@@ -66,7 +73,7 @@ TAG_LICENCES = (
 
 
 def family_of(architecture: str) -> Family:
-    """The family of an open_clip architecture."""
+    """The family of an entry of the catalogue."""
     return next(
         (family for family in FAMILIES if re.match(family.pattern, architecture)),
         Family("other", ""),

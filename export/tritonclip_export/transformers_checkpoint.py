@@ -166,7 +166,7 @@ def load(reference: Reference, folder: Path) -> TransformersEncoder:
             weights="default",
             weights_sha256=weights_sha256(model),
         ),
-        dim=_embedding_dim(model),
+        dim=embedding_dim(model),
         image=image_spec(processor),
         similarity=similarity_of(model),
         dynamic_length=family.dynamic_length and not _pools_at_padding(model, tokenizer, family),
@@ -252,7 +252,8 @@ def _pools_at_padding(model: Any, tokenizer: Any, family: Family) -> bool:
     return bool(legacy and tokenizer.pad_token_id > tokenizer.eos_token_id)
 
 
-def _embedding_dim(model: Any) -> int:
+def embedding_dim(model: Any) -> int:
+    """The length of an embedding."""
     projection = getattr(model, "text_projection", None) or model.text_model.head
     return int(projection.out_features)
 

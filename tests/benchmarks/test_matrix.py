@@ -37,7 +37,7 @@ def test_an_architecture_is_exported_checked_and_served_once(root: Path, tmp_pat
     }
     assert set(row["facts"]["engines"]) == {"image", "text"}
     assert all(step["seconds"] > 0 and step["peak_mib"] > 0 for step in row["steps"])
-    assert "**1 of 144 pass**" in page
+    assert "**1 of 158 pass**" in page
 
     rows, _, printed = run(root, tmp_path, "ViT-S-32-alt")
     assert printed == ""

@@ -9,7 +9,8 @@ from pathlib import Path
 import open_clip
 import pytest
 
-from tritonclip_export import catalogue, quick_gelu
+from tritonclip_export import catalogue, distilled_checkpoint, quick_gelu
+from tritonclip_export.checkpoint import parse
 from tritonclip_export.families import FAMILIES
 
 TRITONCLIP = Path(sys.executable).with_name("tritonclip")
@@ -19,7 +20,7 @@ def test_it_is_open_clips_whole_list() -> None:
     """A newer open_clip calls for `scripts/write_catalogue.py`."""
     if catalogue.open_clip_version() != open_clip.__version__:
         pytest.skip("the installed open_clip is another release")
-    entries = {entry.architecture: entry for entry in catalogue.search()}
+    entries = {e.architecture: e for e in catalogue.search() if not e.is_on_hub}
 
     assert list(entries) == open_clip.list_models()
     for name, entry in entries.items():
@@ -36,6 +37,28 @@ def test_sizes_are_those_of_the_towers() -> None:
 
     assert entry.image_parameters == image
     assert entry.text_parameters == sum(p.numel() for p in model.parameters()) - image - scale
+
+
+def test_checkpoints_of_others_have_their_published_sizes() -> None:
+    """In millions, as the README of OFA-Sys/Chinese-CLIP and google's model cards say."""
+    sizes = {
+        entry.architecture.rpartition("/")[2]: (
+            round(entry.image_parameters / 1e6),
+            round(entry.text_parameters / 1e6),
+        )
+        for entry in catalogue.search()
+        if entry.is_on_hub
+    }
+    assert sizes["chinese-clip-vit-base-patch16"] == (86, 102)
+    assert sizes["chinese-clip-vit-large-patch14"] == (304, 102)
+    assert sizes["chinese-clip-vit-huge-patch14"] == (632, 326)
+    assert sum(sizes["siglip-base-patch16-224"]) == 203
+    teachers = {
+        name: open_clip.get_model_config(tower.partition(":")[0])["embed_dim"]
+        for name, tower in distilled_checkpoint.IMAGE_TOWERS.items()
+    }
+    dims = {entry.architecture.rpartition("/")[2]: entry.dim for entry in catalogue.search()}
+    assert {name: dims[name] for name in teachers} == teachers
 
 
 def test_every_architecture_has_a_family_and_every_family_an_architecture() -> None:
@@ -58,6 +81,13 @@ def test_weights_have_the_licence_of_their_authors() -> None:
         "metaclip_fullcc": "CC-BY-NC-4.0",
     }
     assert not [e.architecture for e in catalogue.search() for tag in e.tags if not tag.licence]
+
+
+def test_checkpoints_of_others_are_named_as_export_takes_them() -> None:
+    (entry,) = catalogue.search(["altclip"])
+
+    assert parse(entry.architecture).name == "BAAI/AltCLIP"
+    assert [tag.licence for tag in entry.tags] == ["CreativeML OpenRAIL-M"]
 
 
 def test_words_filter_and_answers_come_quickly() -> None:

@@ -48,7 +48,7 @@ def models(
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("architecture", no_wrap=True)
+    table.add_column("architecture", overflow="fold", min_width=24)
     for column in ("pixels", "dim", "tokens", "parameters"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("pretrained tags", overflow="fold", min_width=16)
@@ -66,10 +66,12 @@ def models(
             _tags(entry),
         )
     output.print_table(table)
+    here = sum(not entry.is_on_hub for entry in found)
     output.console().print(
-        f"[dim]{len(found)} architectures of open_clip {catalogue.open_clip_version()}, to export "
-        "as ARCHITECTURE:TAG; parameters of the image and the text tower. Checkpoints of "
-        "transformers are exported from hf-hub:ORG/NAME or their folder.[/]"
+        f"[dim]{here} architectures of open_clip {catalogue.open_clip_version()}, to export as "
+        f"ARCHITECTURE:TAG, and {len(found) - here} checkpoints of others, to export by their "
+        "name; parameters of the image and the text tower. Any other checkpoint of these families "
+        "is exported from hf-hub:ORG/NAME or its folder.[/]"
     )
 
 

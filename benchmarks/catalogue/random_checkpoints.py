@@ -1,0 +1,154 @@
+"""Checkpoints on the hub, written with random weights in the format that they are published in.
+
+Vocabularies are small stand-ins of the same kind; embedding tables have their full size.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from hub_checkpoints import Distilled, HubCheckpoint, Whole
+from tritonclip_export import random_weights, samples
+from vocabularies import write_vocabulary
+
+
+def write(checkpoint: HubCheckpoint, home: Path, *, seed: int) -> Path:
+    """Write it, sensitive to its inputs, to HOME/ORG/NAME; a distilled one's teacher beside it."""
+    import transformers
+
+    folder: Path = write_vocabulary(checkpoint.vocabulary, home / checkpoint.repository)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(
+        folder, model_max_length=checkpoint.context_length
+    )
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(seed)
+    if isinstance(checkpoint, Whole):
+        _write_whole(checkpoint, folder, tokenizer, seed)
+    elif isinstance(checkpoint, Distilled):
+        _write_teacher(checkpoint.teacher, home / "teacher", seed)
+        encoder = _random_text_encoder(checkpoint, tokenizer, seed)
+        config = (_write_mclip if checkpoint.is_mclip else _write_modules)(
+            checkpoint, folder, encoder
+        )
+        _json(folder / "config.json", {**config, "image_tower": str(home / "teacher")})
+    return folder
+
+
+def _write_whole(checkpoint: Whole, folder: Path, tokenizer: Any, seed: int) -> None:
+    import transformers
+
+    special = ("pad_token_id", "bos_token_id", "eos_token_id")
+    model = checkpoint.build(**{name: getattr(tokenizer, name) for name in special})
+    pixels = checkpoint.vision["image_size"]
+    size = {"height": pixels, "width": pixels}
+    processors = {
+        "Siglip": lambda: transformers.SiglipImageProcessorPil(size=size),
+        "ChineseCLIP": lambda: transformers.ChineseCLIPImageProcessorPil(
+            size=size, do_center_crop=False
+        ),
+    }
+    cropped = {"size": {"shortest_edge": pixels}, "crop_size": size}
+    processor = processors.get(
+        checkpoint.name, lambda: transformers.CLIPImageProcessorPil(**cropped)
+    )()
+    images = processor(samples.opened_images(), do_convert_rgb=True, return_tensors="pt")
+    tokens = _tokens(tokenizer, "max_length" if checkpoint.name == "Siglip" else True)
+    mask = None if checkpoint.name in ("Siglip", "CLIP") else tokens["attention_mask"]
+    calls = _Calls(
+        model,
+        lambda values: model.get_image_features(pixel_values=values),
+        lambda ids: model.get_text_features(input_ids=ids, attention_mask=mask),
+    )
+    random_weights.enliven(calls, images["pixel_values"], tokens["input_ids"], seed=seed)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
+def _random_text_encoder(checkpoint: Distilled, tokenizer: Any, seed: int) -> Any:
+    encoder = checkpoint.build()
+    tokens = _tokens(tokenizer, True)
+    calls = _Calls(encoder, lambda _: None, lambda ids: encoder(ids, tokens["attention_mask"]))
+    random_weights.enliven(calls, torch.empty(0), tokens["input_ids"], seed=seed)
+    return encoder
+
+
+def _write_mclip(checkpoint: Distilled, folder: Path, encoder: Any) -> dict[str, Any]:
+    """Write the weights; returns what `config.json` says."""
+    parts = {"transformer": encoder.transformer, "LinearTransformation": encoder.projection}
+    weights = {
+        f"{name}.{key}": value
+        for name, part in parts.items()
+        for key, value in part.state_dict().items()
+    }
+    torch.save(weights, folder / "pytorch_model.bin")
+    return {
+        "model_type": "M-CLIP",
+        "modelBase": checkpoint.base,
+        "transformerDimensions": encoder.projection.in_features,
+        "numDims": encoder.projection.out_features,
+    }
+
+
+def _write_modules(checkpoint: Distilled, folder: Path, encoder: Any) -> dict[str, Any]:
+    """Write those of Sentence Transformers; returns what `config.json` says."""
+    from safetensors.torch import save_file
+
+    encoder.transformer.save_pretrained(folder)
+    types = ("Transformer", "Pooling", "Dense")
+    modules = [{"type": f"sentence_transformers.models.{name}"} for name in types]
+    _json(folder / "modules.json", modules)
+    _json(folder / "sentence_bert_config.json", {"max_seq_length": checkpoint.context_length})
+    _json(folder / "1_Pooling" / "config.json", {"pooling_mode_mean_tokens": True})
+    dense = {
+        "in_features": encoder.projection.in_features,
+        "out_features": encoder.projection.out_features,
+        "bias": False,
+        "activation_function": "torch.nn.modules.linear.Identity",
+    }
+    _json(folder / "2_Dense" / "config.json", dense)
+    weights = {"linear.weight": encoder.projection.weight.data}
+    save_file(weights, folder / "2_Dense" / "model.safetensors")
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    return config
+
+
+def _write_teacher(architecture: str, folder: Path, seed: int) -> None:
+    """Write an architecture of open_clip as a folder."""
+    import open_clip
+    from safetensors.torch import save_file
+
+    from tritonclip_export import checkpoint
+    from tritonclip_export.open_clip_checkpoint import OpenClipEncoder
+
+    loaded = checkpoint.load(checkpoint.parse(architecture), random_seed=seed)
+    assert isinstance(loaded, OpenClipEncoder)
+    config = {"model_cfg": open_clip.get_model_config(architecture), "preprocess_cfg": {}}
+    _json(folder / "open_clip_config.json", config)
+    weights = {name: value.contiguous() for name, value in loaded.model.state_dict().items()}
+    save_file(weights, folder / "open_clip_model.safetensors")
+
+
+class _Calls(nn.Module):
+    """A model as `enliven` calls it."""
+
+    def __init__(self, model: nn.Module, image: Callable[..., Any], text: Callable[..., Any]):
+        super().__init__()
+        self.model = model
+        self.encode_image = image
+        self.encode_text = text
+
+
+def _tokens(tokenizer: Any, padding: bool | str) -> Any:
+    texts = [text for text in samples.sample_texts() if text]
+    return tokenizer(texts, padding=padding, truncation=True, return_tensors="pt")
+
+
+def _json(file: Path, content: Any) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content))
