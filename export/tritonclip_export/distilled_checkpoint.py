@@ -248,16 +248,15 @@ def _sentence_transformers(folder: Path) -> tuple[TextEncoder, int | None]:
 
     from tritonclip_export.distilled_towers import TextEncoder
 
-    modules = _modules(folder)
-    modes = _pooling_modes(_read(folder / POOLING / TRANSFORMERS_CONFIG))
+    what = "of Sentence Transformers' modules, Transformer, Pooling (mean) and Dense are supported"
+    if (modules := _modules(folder)) != ["Transformer", "Pooling", "Dense"]:
+        raise CheckpointError(f"{folder} is made of {', '.join(modules)}; {what}")
+    if (modes := _pooling_modes(_read(folder / POOLING / TRANSFORMERS_CONFIG))) != {"mean"}:
+        raise CheckpointError(f"{folder} pools by {', '.join(sorted(modes))}; {what}")
     dense = _read(folder / DENSE / TRANSFORMERS_CONFIG)
-    activation = str(dense["activation_function"]).rpartition(".")[2]
-    supported = (["Transformer", "Pooling", "Dense"], {"mean"}, "Identity")
-    if (modules, modes, activation) != supported:
+    if not str(dense["activation_function"]).endswith(".Identity"):
         raise CheckpointError(
-            f"{folder} is made of {', '.join(modules)}, with pooling {', '.join(sorted(modes))} "
-            f"and activation {activation}; supported are Transformer, Pooling (mean) and Dense "
-            "(Identity)"
+            f"{folder} has the activation {dense['activation_function']}; {what} (without one)"
         )
     with transformers_checkpoint.quiet():
         transformer, loading = transformers.AutoModel.from_pretrained(
@@ -274,8 +273,9 @@ def _pooling_modes(config: dict[str, Any]) -> set[str]:
     """By name, as Sentence Transformers 6 writes them, or by a switch for each, as before."""
     if named := config.get("pooling_mode"):
         return {named} if isinstance(named, str) else set(named)
-    switched = {name.removeprefix("pooling_mode_") for name, on in config.items() if on is True}
-    return {name.removesuffix("_tokens") for name in switched if name.endswith("_tokens")}
+    prefix = "pooling_mode_"
+    switched = {name for name, on in config.items() if name.startswith(prefix) and on}
+    return {name.removeprefix(prefix).partition("_token")[0] for name in switched}
 
 
 def _check_whole(folder: Path, missing: Iterable[str], prefix: str = "") -> None:

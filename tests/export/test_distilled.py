@@ -182,15 +182,33 @@ def test_other_weights_than_the_format_says_are_refused(home: Path, tmp_path: Pa
         load(parse(str(folder)), source=home / "hub")
 
 
-def test_other_modules_of_sentence_transformers_are_refused(home: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("file", "content", "reason"),
+    [
+        (
+            "modules.json",
+            [{"type": "x.Transformer"}, {"type": "x.Pooling"}],
+            "Transformer, Pooling;",
+        ),
+        ("1_Pooling/config.json", {"pooling_mode_cls_token": True}, "pools by cls;"),
+        ("1_Pooling/config.json", {"pooling_mode": ["mean", "max"]}, "pools by max, mean;"),
+        (
+            "2_Dense/config.json",
+            {"activation_function": "torch.nn.Tanh"},
+            "activation torch.nn.Tanh",
+        ),
+    ],
+)
+def test_other_modules_of_sentence_transformers_are_refused(
+    file: str, content: object, reason: str, home: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "sentence-transformers"
     shutil.copytree(home / "sentence-transformers", folder)
-    config = json.loads((folder / "2_Dense" / "config.json").read_text())
-    config["activation_function"] = "torch.nn.modules.activation.Tanh"
-    write_json(folder / "2_Dense" / "config.json", config)
+    write_json(folder / file, content)
 
-    with pytest.raises(CheckpointError, match="pooling mean and activation Tanh; supported are"):
+    with pytest.raises(CheckpointError, match=reason) as failure:
         load(parse(str(folder)))
+    assert "Transformer, Pooling (mean) and Dense are supported" in str(failure.value)
 
 
 def test_what_sentence_transformers_writes_since_release_6_is_the_same(
