@@ -50,7 +50,7 @@ class TransformersEncoder(DualEncoder):
 
     def token_ids(self, texts: Sequence[str]) -> npt.NDArray[np.int64]:
         """By the tokenizer, with `padding="max_length"`."""
-        return np.asarray(self._tokens(texts)["input_ids"].numpy())
+        return np.asarray(self._tokens(texts, padding="max_length")["input_ids"].numpy())
 
     def embed_images(self, images: Sequence[Image.Image]) -> npt.NDArray[np.float32]:
         """By `get_image_features`."""
@@ -64,7 +64,8 @@ class TransformersEncoder(DualEncoder):
         """By `get_text_features`."""
         import torch
 
-        tokens = self._tokens(texts)
+        # To the longest text where that is the same: contexts of 512 are seldom full.
+        tokens = self._tokens(texts, padding=True if self.dynamic_length else "max_length")
         # Towers that were trained with attended padding want no mask, though tokenizers offer it.
         mask = None if self.family.padding == "attended" else tokens["attention_mask"]
         with torch.inference_mode():
@@ -107,10 +108,10 @@ class TransformersEncoder(DualEncoder):
         features = self.processor(images=list(images), do_convert_rgb=True, **steps)
         return list(features["pixel_values"])
 
-    def _tokens(self, texts: Sequence[str]) -> Any:
+    def _tokens(self, texts: Sequence[str], *, padding: bool | str) -> Any:
         return self.tokenizer(
             list(texts),
-            padding="max_length",
+            padding=padding,
             truncation=True,
             max_length=self.context_length,
             return_tensors="pt",
