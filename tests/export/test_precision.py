@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir as ir
+import onnxruntime
 import pytest
 import torch
 
@@ -159,11 +160,11 @@ def test_wide_scores_are_kept_where_they_are_computed_masked_or_not(
         weights[3] = level
         made = onnx.parser.parse_model(f"""
             <ir_version: 10, opset_import: ["" : 20]>
-            attention (float[n, 4] X) => (float[n, 4] Y) {{
+            attention (float[n, 4] X) => (float[n, 4] EMBEDDING) {{
                 scores = MatMul(X, weights)
                 masked = {mask}
                 shares = Softmax(masked)
-                Y = MatMul(shares, weights)
+                EMBEDDING = MatMul(shares, weights)
             }}
         """)
         for name, array in {"weights": weights, **constants}.items():
@@ -179,6 +180,8 @@ def test_wide_scores_are_kept_where_they_are_computed_masked_or_not(
         reasons = {node.name: why for node, why in stay.items()}
         assert ("rounding costs" in reasons.get("computes scores", "")) is kept
         assert found.largest["scores"] == pytest.approx(np.abs(x @ weights).max(), rel=1e-6)
+        (embeddings,) = onnxruntime.InferenceSession(file).run(None, {"X": x})
+        np.testing.assert_allclose(found.embeddings, embeddings, rtol=1e-5)
 
 
 def test_layers_are_kept_by_pattern(demo: Bundle, inputs: verify.Inputs) -> None:

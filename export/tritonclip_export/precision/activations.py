@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from tritonclip_export.graph import OUTPUT
 from tritonclip_export.precision import graphs
 from tritonclip_export.precision.graphs import FLOAT, is_constant, is_float
 from tritonclip_export.precision.lower import Lower
@@ -38,6 +39,8 @@ class Activations:
     """Node -> relative error of its result after rounding its inputs; the worst of the inputs."""
     masked: frozenset[str]
     """Tensors that an infinity of an attention mask reaches, up to the softmax that ends it."""
+    embeddings: npt.NDArray[np.float32]
+    """What the graph gave, [n, dim]: a second run for them would take half as long as this one."""
 
 
 def measure(file: Path, batches: Sequence[npt.NDArray[Any]], lower: Lower) -> Activations:
@@ -119,17 +122,20 @@ class _Probe:
     def run(self, model: Any, batches: Sequence[npt.NDArray[Any]]) -> Activations:
         """Run the graph and collect the worst of every measurement."""
         names = [*self._magnitudes, *self._damages]
+        embeddings = []
         worst = np.zeros(len(names))
         input = self._graph.inputs[0].name
         with graphs.session(model) as session:
             for batch in batches:
-                found = np.array(session.run(names, {input: batch}), np.float64)
+                rows, *scalars = session.run([OUTPUT, *names], {input: batch})
+                embeddings.append(rows)
+                found = np.array(scalars, np.float64)
                 worst = np.fmax(worst, np.where(np.isfinite(found), found, 0))
         values = dict(zip(names, worst.tolist(), strict=True))
         largest = {tensor: values[name] for name, tensor in self._magnitudes.items()}
         damage = {node: float(np.sqrt(values[name])) for name, node in self._damages.items()}
         masked = frozenset(value.name for value in self._infinite)
-        return Activations(self._largest | largest, damage, masked)
+        return Activations(self._largest | largest, damage, masked, np.concatenate(embeddings))
 
     def _axes(self, node: Any) -> Any:
         """The axes of positions and inputs: all but the channels', and the attention heads'."""

@@ -92,30 +92,38 @@ def write(
     policy.check_patterns((bundle.file(r.source.file) for r in wanted.values()), keep_fp32)
     with staging_folder(bundle.path) as folder:
         batches = verify.Batches.of(bundle, inputs)
-        reference = verify.onnx_embeddings(bundle, batches)
-        artifacts = []
+        artifacts: list[Artifact] = []
+        found: dict[Tower, activations.Activations] = {}
         for tower in TOWERS:
             progress(f"writing the {tower} encoder in {precision}")
-            artifacts.append(_write(bundle, wanted[tower], _to_measure(tower, batches), folder))
+            found[tower] = _measure(bundle, wanted[tower], batches)
+            artifacts.append(_write(bundle, wanted[tower], found[tower], folder))
         progress(f"comparing both {precision} encoders with FP32")
         staged = Bundle(path=folder, info=bundle.info.model_copy(update={"artifacts": artifacts}))
         candidate = verify.onnx_embeddings(staged, batches, precision)
+        reference = verify.Pair(*(found[tower].embeddings for tower in TOWERS))
         figures = verify.compare_pairs(precision, reference, candidate)
         for tower, figure in zip(TOWERS, figures, strict=True):
             if not figure.passed:
                 progress(f"looking for the layer that breaks the {tower} encoder")
-                raise _missed(bundle, wanted[tower], figure, batches)
+                tensors = batches.of_tower(tower)
+                raise _missed(bundle, wanted[tower], figure, found[tower], tensors)
         return recipes.keep(bundle, folder, artifacts, figures)
 
 
-def _to_measure(tower: Tower, batches: verify.Batches) -> verify.Tensors:
-    """Inputs in small batches: something to tell apart in each, and memory for probes on all."""
+def _measure(bundle: Bundle, recipe: _Recipe, batches: verify.Batches) -> activations.Activations:
+    """Measure in small batches: something to tell apart in each, and memory for probes on all."""
+    tower = recipe.source.tower
     whole = batches.pixels if tower == "image" else batches.padded_ids
     size = MEASURED_TOGETHER[tower]
-    return [batch[i : i + size] for batch in whole for i in range(0, len(batch), size)]
+    parts = [batch[i : i + size] for batch in whole for i in range(0, len(batch), size)]
+    lower = FLOATING.get(recipe.precision, INT8)
+    return activations.measure(bundle.file(recipe.source.file), parts, lower)
 
 
-def _write(bundle: Bundle, recipe: _Recipe, batches: verify.Tensors, folder: Path) -> Artifact:
+def _write(
+    bundle: Bundle, recipe: _Recipe, found: activations.Activations, folder: Path
+) -> Artifact:
     """Write one encoder into `folder` and check it against ONNX's rules and the contract."""
     import onnx
 
@@ -123,12 +131,10 @@ def _write(bundle: Bundle, recipe: _Recipe, batches: verify.Tensors, folder: Pat
     file = folder / f"{source.tower}_encoder.{recipe.precision}.onnx"
     original = bundle.file(source.file)
     if recipe.precision == "int8":
-        model = graphs.load(original)
-        found = activations.measure(original, batches, INT8)
-        int8.quantise(original, file, int8.excluded(model.graph, found, recipe.keep_fp32))
+        nodes = graphs.load(original).graph
+        int8.quantise(original, file, int8.excluded(nodes, found, recipe.keep_fp32))
     else:
         lower = FLOATING[recipe.precision]
-        found = activations.measure(original, batches, lower)
         graphs.save(_lowered(original, found, lower, recipe.keep_fp32), file)
     onnx.checker.check_model(str(file), full_check=True)
     return Artifact(
@@ -156,13 +162,17 @@ def _lowered(file: Path, found: activations.Activations, lower: Lower, keep: Seq
 
 
 def _missed(
-    bundle: Bundle, recipe: _Recipe, figure: Parity, batches: verify.Batches
+    bundle: Bundle,
+    recipe: _Recipe,
+    figure: Parity,
+    found: activations.Activations,
+    tensors: verify.Tensors,
 ) -> PrecisionError:
     """What to say of an encoder outside its tolerance: which layer, and the ways out."""
     problem = f"parity is broken at stage {figure.stage!r}: {parity.describe(figure)}"
     if recipe.precision == "int8":
         return PrecisionError(f"{problem}. Serve this encoder in FP32, or INT8 with --keep-fp32.")
-    culprit = _culprit(bundle, recipe, batches)
+    culprit = _culprit(bundle, recipe, found, tensors)
     if culprit is None:
         return PrecisionError(
             f"{problem}. Each embedding is near enough, only their ranking is not: measure on more "
@@ -170,31 +180,35 @@ def _missed(
         )
     other = "" if recipe.precision == "bf16" else ", or build it with --precision bf16"
     if culprit.is_gradual:
-        found = f"The error grows over many layers and passes the tolerance at {culprit.layer}."
+        layers = f"The error grows over many layers and passes the tolerance at {culprit.layer}."
         keep = f"Keep several in FP32 with --keep-fp32 PATTERN{other}."
     else:
-        found = (
+        layers = (
             f"The layer that breaks it is {culprit.layer}: with the layers before it the error is "
             f"{culprit.error_before:.2g} of the spread, with it {culprit.error_with:.2g}."
         )
         keep = f"Keep it in FP32 with --keep-fp32 '{culprit.layer}'{other}."
-    return PrecisionError(f"{problem}. {found} {keep}", culprit.layer)
+    return PrecisionError(f"{problem}. {layers} {keep}", culprit.layer)
 
 
-def _culprit(bundle: Bundle, recipe: _Recipe, batches: verify.Batches) -> bisection.Culprit | None:
+def _culprit(
+    bundle: Bundle,
+    recipe: _Recipe,
+    found: activations.Activations,
+    tensors: verify.Tensors,
+) -> bisection.Culprit | None:
     original = bundle.file(recipe.source.file)
     lower = FLOATING[recipe.precision]
-    found = activations.measure(original, _to_measure(recipe.source.tower, batches), lower)
-    tensors = batches.of_tower(recipe.source.tower)
     tolerance = parity.TOLERANCES[recipe.precision]
-    reference = verify.run(graph.Encoder(original), tensors)
 
     def error_of(kept: list[str]) -> float:
         with staging_folder(bundle.path) as folder:
             file = folder / "candidate.onnx"
             graphs.save(_lowered(original, found, lower, [*recipe.keep_fp32, *kept]), file)
             with emulated(file) as encoder:
-                compared = parity.compare("", reference, verify.run(encoder, tensors), tolerance)
+                compared = parity.compare(
+                    "", found.embeddings, verify.run(encoder, tensors), tolerance
+                )
         return compared.relative_to_spread or 0.0
 
     model = graphs.load(original)
