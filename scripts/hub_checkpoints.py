@@ -60,7 +60,7 @@ class Whole(HubCheckpoint):
     """A dual encoder of transformers."""
 
     name: str
-    """As in `NAMEModel`, `NAMEConfig` and `NAMEImageProcessor`."""
+    """As in `NAMEModel` and `NAMEConfig`."""
     vision: dict[str, Any]
     text: dict[str, Any]
     top: dict[str, Any]

@@ -5,7 +5,6 @@ Vocabularies are small stand-ins of the same kind; embedding tables have their f
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from distilled_checkpoints import write_json, write_mclip, write_sentence_transformers
 from hub_checkpoints import Distilled, HubCheckpoint, Whole
 from tritonclip_export import random_weights, samples
 from vocabularies import write_vocabulary
@@ -32,11 +32,7 @@ def write(checkpoint: HubCheckpoint, home: Path, *, seed: int) -> Path:
         _write_whole(checkpoint, folder, tokenizer, seed)
     elif isinstance(checkpoint, Distilled):
         _write_teacher(checkpoint.teacher, home / "teacher", seed)
-        encoder = _random_text_encoder(checkpoint, tokenizer, seed)
-        config = (_write_mclip if checkpoint.is_mclip else _write_modules)(
-            checkpoint, folder, encoder
-        )
-        _json(folder / "config.json", {**config, "image_tower": str(home / "teacher")})
+        _write_distilled(checkpoint, folder, tokenizer, home / "teacher", seed)
     return folder
 
 
@@ -70,52 +66,18 @@ def _write_whole(checkpoint: Whole, folder: Path, tokenizer: Any, seed: int) -> 
     processor.save_pretrained(folder)
 
 
-def _random_text_encoder(checkpoint: Distilled, tokenizer: Any, seed: int) -> Any:
+def _write_distilled(
+    checkpoint: Distilled, folder: Path, tokenizer: Any, teacher: Path, seed: int
+) -> None:
     encoder = checkpoint.build()
     tokens = _tokens(tokenizer, True)
     calls = _Calls(encoder, lambda _: None, lambda ids: encoder(ids, tokens["attention_mask"]))
     random_weights.enliven(calls, torch.empty(0), tokens["input_ids"], seed=seed)
-    return encoder
-
-
-def _write_mclip(checkpoint: Distilled, folder: Path, encoder: Any) -> dict[str, Any]:
-    """Write the weights; returns what `config.json` says."""
-    parts = {"transformer": encoder.transformer, "LinearTransformation": encoder.projection}
-    weights = {
-        f"{name}.{key}": value
-        for name, part in parts.items()
-        for key, value in part.state_dict().items()
-    }
-    torch.save(weights, folder / "pytorch_model.bin")
-    return {
-        "model_type": "M-CLIP",
-        "modelBase": checkpoint.base,
-        "transformerDimensions": encoder.projection.in_features,
-        "numDims": encoder.projection.out_features,
-    }
-
-
-def _write_modules(checkpoint: Distilled, folder: Path, encoder: Any) -> dict[str, Any]:
-    """Write those of Sentence Transformers; returns what `config.json` says."""
-    from safetensors.torch import save_file
-
-    encoder.transformer.save_pretrained(folder)
-    types = ("Transformer", "Pooling", "Dense")
-    modules = [{"type": f"sentence_transformers.models.{name}"} for name in types]
-    _json(folder / "modules.json", modules)
-    _json(folder / "sentence_bert_config.json", {"max_seq_length": checkpoint.context_length})
-    _json(folder / "1_Pooling" / "config.json", {"pooling_mode_mean_tokens": True})
-    dense = {
-        "in_features": encoder.projection.in_features,
-        "out_features": encoder.projection.out_features,
-        "bias": False,
-        "activation_function": "torch.nn.modules.linear.Identity",
-    }
-    _json(folder / "2_Dense" / "config.json", dense)
-    weights = {"linear.weight": encoder.projection.weight.data}
-    save_file(weights, folder / "2_Dense" / "model.safetensors")
-    config: dict[str, Any] = json.loads((folder / "config.json").read_text())
-    return config
+    if checkpoint.is_mclip:
+        write_mclip(folder, encoder, base=checkpoint.base, image_tower=teacher)
+    else:
+        length = checkpoint.context_length
+        write_sentence_transformers(folder, encoder, context_length=length, image_tower=teacher)
 
 
 def _write_teacher(architecture: str, folder: Path, seed: int) -> None:
@@ -129,7 +91,7 @@ def _write_teacher(architecture: str, folder: Path, seed: int) -> None:
     loaded = checkpoint.load(checkpoint.parse(architecture), random_seed=seed)
     assert isinstance(loaded, OpenClipEncoder)
     config = {"model_cfg": open_clip.get_model_config(architecture), "preprocess_cfg": {}}
-    _json(folder / "open_clip_config.json", config)
+    write_json(folder / "open_clip_config.json", config)
     weights = {name: value.contiguous() for name, value in loaded.model.state_dict().items()}
     save_file(weights, folder / "open_clip_model.safetensors")
 
@@ -147,8 +109,3 @@ class _Calls(nn.Module):
 def _tokens(tokenizer: Any, padding: bool | str) -> Any:
     texts = [text for text in samples.sample_texts() if text]
     return tokenizer(texts, padding=padding, truncation=True, return_tensors="pt")
-
-
-def _json(file: Path, content: Any) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(content))
