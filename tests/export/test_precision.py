@@ -367,7 +367,7 @@ def test_emulation_rounds_as_half_precision_kernels_do() -> None:
     )
     round_in_fp32(rounded, FP16)
 
-    with graphs.session(ir.Model(rounded, ir_version=10), optimize=False) as session:
+    with graphs.session(ir.Model(rounded, ir_version=10)) as session:
         (emulated,) = session.run(None, {"A": a.astype(np.float32) * 4})
 
     expected = (torch.from_numpy(a * np.float16(4)) @ torch.from_numpy(b.T)).square().square()

@@ -51,7 +51,7 @@ def measure(file: Path, batches: Sequence[npt.NDArray[Any]], lower: Lower) -> Ac
         if is_float(value):
             probe.constant(value)
     for node in list(model.graph):
-        probe.follow_infinities(node)
+        probe.move_behind(node)
         for output in node.outputs:
             if is_float(output):
                 probe.magnitude(output)
@@ -72,6 +72,7 @@ class _Probe:
         self._largest: dict[str, float] = {}
         self._axes_inputs: dict[str, Any] = {}
         self._infinite: set[Any] = set()
+        self._last: Any = None
         self._zero = self._new_constant("zero", np.zeros((), np.float32))
 
     def magnitude(self, value: Any) -> None:
@@ -114,8 +115,13 @@ class _Probe:
             extremes = array[np.isfinite(array)]
         self._largest[value.name] = float(np.abs(extremes).max(initial=0))
 
-    def follow_infinities(self, node: Any) -> None:
-        """Note which tensors are masked."""
+    def move_behind(self, node: Any) -> None:
+        """Put what measures next behind `node`, and note whether its results are masked.
+
+        Nodes run in their order in the graph: measured at its end, every tensor would be held until
+        then.
+        """
+        self._last = node
         if node.op_type != "Softmax" and not self._infinite.isdisjoint(node.inputs):
             self._infinite.update(node.outputs)
 
@@ -172,7 +178,8 @@ class _Probe:
         return node.outputs[0]
 
     def _append(self, node: Any) -> None:
-        self._graph.append(node)
+        self._graph.insert_after(self._last, node)
+        self._last = node
         count = len(self._graph)
         node.name = f"measure_{count}"
         for index, output in enumerate(node.outputs):

@@ -34,8 +34,7 @@ def emulated(file: Path) -> Iterator[Encode]:
     for lower in FLOATING.values():
         round_in_fp32(model.graph, lower)
     name = model.graph.inputs[0].name
-    # Optimisation would take the casts that round for superfluous.
-    with graphs.session(model, optimize=False) as session:
+    with graphs.session(model) as session:
 
         def encode(batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
             parts = [batch[i : i + ROWS_A_RUN] for i in range(0, len(batch), ROWS_A_RUN)]

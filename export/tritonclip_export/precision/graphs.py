@@ -77,26 +77,23 @@ def converted(weights: Any, dtype: Any, name: str) -> Any:
 
 
 @contextmanager
-def session(model: Any, *, optimize: bool = True) -> Iterator[Any]:
-    """An ONNX Runtime session of a changed model, on the CPU.
+def session(model: Any) -> Iterator[Any]:
+    """An ONNX Runtime session of a changed model on the CPU, node by node as it stands.
 
-    Args:
-        model: the model.
-        optimize: let ONNX Runtime fuse and reorder. It would also remove casts that are there to
-            round.
+    Nothing is fused or reordered: optimisation would remove casts that are there to round, and for
+    a probe, whose every tensor is read, it only takes time and copies weights.
     """
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     # Each node as soon as it can run, and no plan that sets memory aside for a whole run: a probe
-    # follows the tensor it measures, which is then given back (a third of the memory otherwise).
+    # follows the tensor it measures, which is then given back.
     options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
     options.enable_mem_pattern = False
     # Weights stay in their file: a faster layout of them does not pay for a few batches.
     options.add_session_config_entry("session.disable_prepacking", "1")
-    if not optimize:
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     with tempfile.TemporaryDirectory(prefix="tritonclip-") as folder:
         file = Path(folder) / "model.onnx"
         save(model, file)
