@@ -35,7 +35,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         configs = write_text_configs(Path(folder))
         entries = [describe(name, configs) for name in open_clip.list_models()]
-    on_hub = [describe_on_hub(checkpoint) for checkpoint in hub_checkpoints.CHECKPOINTS]
+    teachers = {entry["architecture"]: entry for entry in entries}
+    on_hub = [describe_on_hub(found, teachers) for found in hub_checkpoints.CHECKPOINTS]
     parts = [
         f'"open_clip": "{open_clip.__version__}"',
         f'"architectures": {_lines(entries)}',
@@ -74,7 +75,9 @@ def describe(name: str, configs: Path) -> dict[str, Any]:
     }
 
 
-def describe_on_hub(checkpoint: HubCheckpoint) -> dict[str, Any]:
+def describe_on_hub(
+    checkpoint: HubCheckpoint, teachers: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
     """One checkpoint on the hub; a distilled one with the image tower of its teacher."""
     with torch.device("meta"):
         model = checkpoint.build()
@@ -84,7 +87,7 @@ def describe_on_hub(checkpoint: HubCheckpoint) -> dict[str, Any]:
         "tags": ["default"],
     }
     if isinstance(checkpoint, Distilled):
-        teacher = describe(checkpoint.teacher, Path())
+        teacher = teachers[checkpoint.teacher]
         same = ("image_height", "image_width", "dim", "similarity", "image_parameters")
         return {**{key: teacher[key] for key in same}, "text_parameters": count(model), **entry}
     family = transformers_towers.FAMILIES[model.config.model_type]

@@ -78,7 +78,7 @@ class DistilledEncoder(DualEncoder):
         tokens = self._tokens(texts, padding=True)
         with torch.inference_mode():
             features = self.model(tokens["input_ids"], tokens["attention_mask"])
-            return np.asarray(torch.nn.functional.normalize(features, dim=-1).numpy())
+            return transformers_checkpoint.unit(features)
 
     def image_tower(self) -> torch.nn.Module:
         """The teacher's."""
@@ -108,12 +108,8 @@ class DistilledEncoder(DualEncoder):
         return tokenizer.from_transformers(self.tokenizer, (), self.context_length)
 
     def _tokens(self, texts: Sequence[str], *, padding: bool | str) -> Any:
-        return self.tokenizer(
-            list(texts),
-            padding=padding,
-            truncation=True,
-            max_length=self.context_length,
-            return_tensors="pt",
+        return transformers_checkpoint.tokens(
+            self.tokenizer, texts, self.context_length, padding=padding
         )
 
 

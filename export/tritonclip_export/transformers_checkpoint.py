@@ -58,19 +58,19 @@ class TransformersEncoder(DualEncoder):
 
         with torch.inference_mode():
             pixels = torch.from_numpy(np.stack(self._processed(images)))
-            return _unit(self.model.get_image_features(pixel_values=pixels))
+            return unit(self.model.get_image_features(pixel_values=pixels))
 
     def embed_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """By `get_text_features`."""
         import torch
 
         # To the longest text where that is the same: contexts of 512 are seldom full.
-        tokens = self._tokens(texts, padding=True if self.dynamic_length else "max_length")
+        encoded = self._tokens(texts, padding=True if self.dynamic_length else "max_length")
         # Towers that were trained with attended padding want no mask, though tokenizers offer it.
-        mask = None if self.family.padding == "attended" else tokens["attention_mask"]
+        mask = None if self.family.padding == "attended" else encoded["attention_mask"]
         with torch.inference_mode():
-            return _unit(
-                self.model.get_text_features(input_ids=tokens["input_ids"], attention_mask=mask)
+            return unit(
+                self.model.get_text_features(input_ids=encoded["input_ids"], attention_mask=mask)
             )
 
     def image_tower(self) -> torch.nn.Module:
@@ -109,13 +109,20 @@ class TransformersEncoder(DualEncoder):
         return list(features["pixel_values"])
 
     def _tokens(self, texts: Sequence[str], *, padding: bool | str) -> Any:
-        return self.tokenizer(
-            list(texts),
-            padding=padding,
-            truncation=True,
-            max_length=self.context_length,
-            return_tensors="pt",
-        )
+        return tokens(self.tokenizer, texts, self.context_length, padding=padding)
+
+
+def tokens(
+    tokenizer: Any, texts: Sequence[str], context_length: int, *, padding: bool | str
+) -> Any:
+    """Ids and attention mask by the checkpoint's own tokenizer, cut at `context_length`."""
+    return tokenizer(
+        list(texts),
+        padding=padding,
+        truncation=True,
+        max_length=context_length,
+        return_tensors="pt",
+    )
 
 
 def wanted(repository: str) -> list[hub.Wanted]:
@@ -259,7 +266,8 @@ def embedding_dim(model: Any) -> int:
     return int(projection.out_features)
 
 
-def _unit(output: Any) -> npt.NDArray[np.float32]:
+def unit(output: Any) -> npt.NDArray[np.float32]:
+    """Features, or an output of transformers that holds them, as unit vectors [n, dim]."""
     import torch
 
     features = output if isinstance(output, torch.Tensor) else output.pooler_output

@@ -10,18 +10,18 @@ import pytest
 import torch
 import transformers
 
+from agreement import passed_in_many_scripts
 from distilled_checkpoints import KINDS, write_distilled_checkpoint, write_json
 from transformers_checkpoints import write_transformers_checkpoint
-from tritonclip_export import distilled_checkpoint, quick_gelu, verify
+from tritonclip_export import distilled_checkpoint, quick_gelu
 from tritonclip_export.bundle import Bundle
 from tritonclip_export.checkpoint import load, parse
 from tritonclip_export.dual_encoder import DualEncoder
 from tritonclip_export.errors import CheckpointError, ExportError
 from tritonclip_export.export import export
 from tritonclip_export.graph import Encoder
-from tritonclip_export.samples import opened_images, sample_images
+from tritonclip_export.samples import opened_images
 from tritonclip_export.sources import text_transform
-from vocabularies import CORPUS
 
 # The tokenizer's limit, and the one that Sentence Transformers puts below it.
 CONTEXT_LENGTHS = {"mclip": 24, "sentence-transformers": 20}
@@ -80,16 +80,8 @@ def test_a_bundle_agrees_with_the_checkpoint_in_many_scripts(
     kind: str, exported: Callable[[str], tuple[DualEncoder, Bundle]]
 ) -> None:
     checkpoint, bundle = exported(kind)
-    inputs = verify.Inputs(tuple(path.read_bytes() for path in sample_images()[:3]), tuple(CORPUS))
 
-    exact = verify.compare_inputs(checkpoint, bundle.path, bundle.info.text, inputs)
-    figures = verify.compare_pairs(
-        "onnx",
-        verify.reference_embeddings(checkpoint, inputs),
-        verify.onnx_embeddings(bundle, verify.Batches.of(bundle, inputs)),
-    )
-
-    assert {figure.stage: figure.passed for figure in [*exact, *figures]} == {
+    assert passed_in_many_scripts(checkpoint, bundle) == {
         "token ids": True,
         "pixels": True,
         "onnx image": True,

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from agreement import passed_in_many_scripts
 from transformers_checkpoints import FAMILIES, write_transformers_checkpoint
 from tritonclip_export import verify
 from tritonclip_export.bundle import Bundle
@@ -19,7 +20,6 @@ from tritonclip_export.export import export
 from tritonclip_export.graph import Encoder
 from tritonclip_export.samples import opened_images, sample_images
 from tritonclip_export.sources import text_transform
-from vocabularies import CORPUS
 
 
 @pytest.fixture(scope="module")
@@ -71,16 +71,8 @@ def test_a_bundle_agrees_with_transformers_in_many_scripts(
     family: str, exported: Callable[[str], tuple[DualEncoder, Bundle]]
 ) -> None:
     checkpoint, bundle = exported(family)
-    inputs = verify.Inputs(tuple(path.read_bytes() for path in sample_images()[:3]), tuple(CORPUS))
 
-    exact = verify.compare_inputs(checkpoint, bundle.path, bundle.info.text, inputs)
-    figures = verify.compare_pairs(
-        "onnx",
-        verify.reference_embeddings(checkpoint, inputs),
-        verify.onnx_embeddings(bundle, verify.Batches.of(bundle, inputs)),
-    )
-
-    assert {figure.stage: figure.passed for figure in [*exact, *figures]} == {
+    assert passed_in_many_scripts(checkpoint, bundle) == {
         "token ids": True,
         "pixels": True,
         "onnx image": True,
