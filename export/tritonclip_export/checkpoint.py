@@ -21,9 +21,11 @@ from tritonclip_export import (
 from tritonclip_export.dual_encoder import DualEncoder
 from tritonclip_export.errors import CheckpointError
 from tritonclip_export.references import (
+    CLIP_MODULE,
+    CONFIGS,
     OPEN_CLIP_CONFIG,
-    TRANSFORMERS_CONFIG,
     Reference,
+    find_config,
     parse,
 )
 
@@ -71,11 +73,12 @@ def _folder(reference: Reference, source: Path | None) -> Path | None:
     if reference.kind == "architecture":
         return None
     if reference.kind == "folder":
-        return Path(reference.name)
+        found = find_config(Path(reference.name))
+        return found.parent if found else Path(reference.name)
     config = hub.Wanted(
         reference.name,
         "configuration, then what it asks for",
-        (OPEN_CLIP_CONFIG, TRANSFORMERS_CONFIG),
+        CONFIGS,
         also=(distilled_checkpoint.MODULES,),
         patterns=("*.json", "*.safetensors", "*.model", "*.txt"),
     )
@@ -86,6 +89,8 @@ def _folder(reference: Reference, source: Path | None) -> Path | None:
         rest = distilled_checkpoint.wanted(reference.name, path.parent)
     else:
         rest = transformers_checkpoint.wanted(reference.name)
+        if path.parent.name == CLIP_MODULE:
+            rest = [item.inside(CLIP_MODULE) for item in rest]
     hub.obtain(rest, source, reference=reference.text)
     return path.parent
 

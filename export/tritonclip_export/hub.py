@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from tritonclip_export.errors import CheckpointError
 
@@ -29,6 +29,17 @@ class Wanted:
     """Taken as well where they are there."""
     patterns: tuple[str, ...] = ()
     """What a download by hand should include, if not simply all of the above."""
+
+    def inside(self, folder: str) -> Wanted:
+        """The same files in a folder of the repository."""
+        return Wanted(
+            self.repository,
+            self.purpose,
+            *(
+                tuple(f"{folder}/{name}" for name in names)
+                for names in (self.one_of, self.also, self.patterns)
+            ),
+        )
 
 
 def tokenizer(repository: str) -> Wanted:
@@ -104,13 +115,14 @@ class _Hub:
         self._reachable = True
 
     def take(self, wanted: Wanted) -> Path | None:
-        files = (self._download(wanted.repository, file) for file in wanted.one_of)
-        path = next((file for file in files if file is not None), None)
+        files = ((self._download(wanted.repository, file), file) for file in wanted.one_of)
+        path, name = next((found for found in files if found[0] is not None), (None, ""))
         if path is None:
             return None
         extra: Iterable[str] = wanted.also
-        if path.name.endswith(SHARDS_SUFFIX):
-            extra = {*extra, *json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()}
+        if name.endswith(SHARDS_SUFFIX):
+            shards = json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()
+            extra = {*extra, *(str(PurePosixPath(name).with_name(shard)) for shard in shards)}
         for file in extra:
             self._download(wanted.repository, file)
         return path

@@ -9,7 +9,7 @@ A reference is one of
 - a folder, with an optional `local-dir:` before it
 
 A repository or folder belongs to open_clip if it holds `open_clip_config.json`, and to Hugging Face
-transformers if it holds only `config.json`.
+transformers if it holds only `config.json`, itself or in Sentence Transformers' folder for CLIP.
 """
 
 from __future__ import annotations
@@ -26,6 +26,10 @@ HUB_PREFIX = "hf-hub:"
 FOLDER_PREFIX = "local-dir:"
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 TRANSFORMERS_CONFIG = "config.json"
+# Where Sentence Transformers keeps a CLIP model of transformers.
+CLIP_MODULE = "0_CLIPModel"
+# The first that is there says whose the checkpoint is, and lies beside its weights.
+CONFIGS = (OPEN_CLIP_CONFIG, TRANSFORMERS_CONFIG, f"{CLIP_MODULE}/{TRANSFORMERS_CONFIG}")
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,7 @@ def parse(text: str) -> Reference:
     if text.startswith(HUB_PREFIX):
         return _parse_hub(text, text.removeprefix(HUB_PREFIX))
     folder = Path(text.removeprefix(FOLDER_PREFIX)).expanduser()
-    configs = [folder / name for name in (OPEN_CLIP_CONFIG, TRANSFORMERS_CONFIG)]
-    if any(config.is_file() for config in configs):
+    if find_config(folder):
         return Reference(text, "folder", str(folder))
     # A folder that is no checkpoint may have an architecture's name: a bundle of it, say.
     if text.startswith(FOLDER_PREFIX) or (folder.is_dir() and not _is_architecture(text)):
@@ -75,6 +78,12 @@ def parse(text: str) -> Reference:
         )
     architecture, _, weights = text.partition(":")
     return _parse_architecture(text, architecture.replace("/", "-"), weights)
+
+
+def find_config(folder: Path) -> Path | None:
+    """The file that says whose checkpoint is in `folder`; None if there is none."""
+    files = (folder / name for name in CONFIGS)
+    return next((file for file in files if file.is_file()), None)
 
 
 def _parse_hub(text: str, name: str) -> Reference:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import pytest
+import transformers
 
 from hub_folder import TEXT_TOWERS, write_model_with, write_text_tower, write_weights
 from transformers_checkpoints import write_transformers_checkpoint
@@ -16,6 +17,8 @@ from tritonclip_export.errors import CheckpointError
 from tritonclip_export.export import export
 from tritonclip_export.samples import sample_images
 from vocabularies import CORPUS
+
+COMMIT = 40 * "a"
 
 
 @pytest.fixture(autouse=True)
@@ -140,6 +143,37 @@ def test_a_repository_is_taken_from_a_folder_whole(tmp_path: Path) -> None:
         weights.unlink()
         with pytest.raises(CheckpointError, match=f"some/{name}: {weights.name}"):
             load(reference, source=tmp_path)
+
+
+@pytest.mark.parametrize("from_cache", [False, True])
+def test_a_clip_model_of_sentence_transformers_is_that_of_transformers_in_it(
+    from_cache: bool, tmp_path: Path
+) -> None:
+    """In shards, which are named beside their index, not in the repository's folder."""
+    home = tmp_path / "some" / "st"
+    if from_cache:
+        cache = tmp_path / "cache" / "models--some--st"
+        home = cache / "snapshots" / COMMIT
+        (cache / "refs").mkdir(parents=True)
+        (cache / "refs" / "main").write_text(COMMIT)
+    clip = write_transformers_checkpoint(home / "0_CLIPModel", "clip")
+    model = transformers.CLIPModel.from_pretrained(clip)
+    (clip / "model.safetensors").unlink()
+    model.save_pretrained(clip, max_shard_size="50KB")
+    (home / "modules.json").write_text('[{"type": "models.CLIPModel", "path": "0_CLIPModel"}]')
+    shards = sorted(clip.glob("*.safetensors"))
+    assert len(shards) > 1
+    expected = load(parse(str(clip))).embed_texts(["a cat"])
+
+    for text in (str(home), "hf-hub:some/st"):
+        reference = parse(text)
+        loaded = load(reference, source=None if from_cache else tmp_path)
+        assert loaded.source.architecture == reference.title
+        assert "0_CLIPModel" not in reference.title
+        np.testing.assert_array_equal(loaded.embed_texts(["a cat"]), expected)
+    shards[0].unlink()
+    with pytest.raises(CheckpointError, match=f"0_CLIPModel.*{shards[0].name}"):
+        load(parse("hf-hub:some/st"), source=None if from_cache else tmp_path)
 
 
 def test_open_clips_format_is_preferred(tmp_path: Path) -> None:
