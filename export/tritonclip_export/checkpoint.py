@@ -87,6 +87,9 @@ def _folder(reference: Reference, source: Path | None) -> Path | None:
         rest = [hub.weights(reference.name, *open_clip_files.WEIGHTS)]
     elif distilled_checkpoint.is_distilled(path.parent):
         rest = distilled_checkpoint.wanted(reference.name, path.parent)
+        teacher = parse(distilled_checkpoint.image_tower(reference, path.parent))
+        if teacher.kind == "architecture":
+            rest += open_clip_files.of_architecture(teacher)
     else:
         rest = transformers_checkpoint.wanted(reference.name)
         if path.parent.name == CLIP_MODULE:

@@ -44,23 +44,37 @@ def find(reference: Reference, folder: Path | None, source: Path | None) -> File
     """
     config = _config(reference, folder)
     text = config["text_cfg"]
-    wanted: dict[str, hub.Wanted] = {}
-    if (name := text.get("hf_model_name")) and not Path(name).is_dir():
-        wanted["text"] = hub.text_config(name)
-    tokenizer = _local_tokenizer(text, folder)
-    if tokenizer is None and (name := text.get("hf_tokenizer_name")):
-        wanted["tokenizer"] = hub.tokenizer(name)
-    if tag := _tag(reference):
-        wanted["weights"] = _weights_of_tag(reference.name, tag)
-    paths = hub.obtain(list(wanted.values()), source, reference=reference.text)
-    found = {part: paths[item] for part, item in wanted.items()}
+    parts = _wanted(reference, text, folder)
+    paths = hub.obtain(list(parts.values()), source, reference=reference.text)
+    found = {part: paths[item] for part, item in parts.items()}
     if "text" in found:
         text["hf_model_name"] = str(found["text"].parent)
     return Files(
         config=config,
         weights=str(found["weights"]) if "weights" in found else reference.weights,
-        tokenizer=found["tokenizer"].parent if "tokenizer" in found else tokenizer,
+        tokenizer=(
+            found["tokenizer"].parent if "tokenizer" in found else _local_tokenizer(text, folder)
+        ),
     )
+
+
+def of_architecture(reference: Reference) -> list[hub.Wanted]:
+    """The files of an architecture's tag that live on a hub."""
+    return list(_wanted(reference, _config(reference, None)["text_cfg"], None).values())
+
+
+def _wanted(
+    reference: Reference, text: dict[str, Any], folder: Path | None
+) -> dict[str, hub.Wanted]:
+    """The parts that live on a hub, by name."""
+    parts: dict[str, hub.Wanted] = {}
+    if (name := text.get("hf_model_name")) and not Path(name).is_dir():
+        parts["text"] = hub.text_config(name)
+    if (name := text.get("hf_tokenizer_name")) and _local_tokenizer(text, folder) is None:
+        parts["tokenizer"] = hub.tokenizer(name)
+    if tag := _tag(reference):
+        parts["weights"] = _weights_of_tag(reference.name, tag)
+    return parts
 
 
 def preprocessing(reference: Reference) -> dict[str, Any]:

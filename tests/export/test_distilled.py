@@ -138,7 +138,7 @@ def test_an_unknown_one_says_how_to_name_its_image_tower(home: Path, tmp_path: P
 
 
 def test_a_published_one_is_known_by_its_name(home: Path, tmp_path: Path) -> None:
-    """And what it lacks is asked for, in its teacher's repository as in its own."""
+    """And all that it lacks is asked for at once, its teacher's files with its own."""
     folder = tmp_path / "M-CLIP" / "LABSE-Vit-L-14"
     write_json(folder / "config.json", {"model_type": "M-CLIP", "modelBase": "some/xlm-roberta"})
 
@@ -147,6 +147,7 @@ def test_a_published_one_is_known_by_its_name(home: Path, tmp_path: Path) -> Non
     assert "M-CLIP/LABSE-Vit-L-14: pytorch_model.bin or model.safetensors" in str(failure.value)
     assert "M-CLIP/LABSE-Vit-L-14: tokenizer.json or" in str(failure.value)
     assert "some/xlm-roberta: config.json" in str(failure.value)
+    assert "timm/vit_large_patch14_clip_224.openai: open_clip_model" in str(failure.value)
 
     with pytest.raises(CheckpointError, match=r"(?s)ViT-L-14-quickgelu:openai wants files.*timm/"):
         load(parse(str(folder)), source=home / "hub")
