@@ -192,7 +192,7 @@ class BundleModels:
 
 def _copy_code(library: str, version: Path) -> None:
     """What answers with an encoder in Triton's Python backend, and runs it with that library."""
-    for file in ("encoders/answers.py", f"{library}/model.py"):
+    for file in ("encoders/answers.py", "image_preprocess/1/cores.py", f"{library}/model.py"):
         source = sources.sources() / file
         shutil.copyfile(source, version / source.name)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 import numpy as np
 import numpy.typing as npt
 
+from tritonclip_export import sources
 from tritonclip_export.bundle import sha256_of
 from tritonclip_export.errors import ExportError
 
@@ -143,6 +144,7 @@ class Encoder:
         import onnxruntime as ort
 
         options = ort.SessionOptions()
+        options.intra_op_num_threads = sources.threads()
         options.log_severity_level = 3
         if not packed:
             options.add_session_config_entry("session.disable_prepacking", "1")

@@ -74,6 +74,16 @@ def text_windows(text: TextSpec, folder: Path) -> Callable[[str], list[list[int]
     return lambda text: split(clean(text, transform.cleaning), tokenizer, max_length)
 
 
+def usable_cores() -> int:
+    """The cores that a server would use, were it started where this process was."""
+    return int(_load("image_preprocess/1/cores.py").usable())
+
+
+def threads() -> int:
+    """How many threads to ask ONNX Runtime for, as a server's encoder does; 0 is its own choice."""
+    return int(_load("image_preprocess/1/cores.py").threads(0))
+
+
 def _as_parsed(values: dict[str, str]) -> dict[str, dict[str, str]]:
     """Parameters in the form in which Triton hands them to a Python model."""
     return {key: {"string_value": value} for key, value in values.items()}

@@ -6,6 +6,7 @@ Serves either tower: the tensor names come from the graph.
 import json
 from pathlib import Path
 
+import cores
 import onnxruntime as ort
 import triton_python_backend_utils as pb_utils
 from answers import answering
@@ -23,7 +24,9 @@ class TritonPythonModel:
         """Open the graph in this folder on the device that the parameters name."""
         parameters = json.loads(args["model_config"])["parameters"]
         options = ort.SessionOptions()
-        options.intra_op_num_threads = int(parameters["intra_op_threads"]["string_value"])
+        options.intra_op_num_threads = cores.threads(
+            int(parameters["intra_op_threads"]["string_value"])
+        )
         # Idle threads that spin take the cores that preprocessing needs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # A plan of the memory for every shape of input gains nothing and is kept for each.

@@ -6,6 +6,7 @@ Serves either tower: the tensor names come from the model.
 import json
 from pathlib import Path
 
+import cores
 import triton_python_backend_utils as pb_utils
 from answers import answering
 
@@ -22,7 +23,9 @@ class TritonPythonModel:
         options = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": precision,
-            "INFERENCE_NUM_THREADS": int(parameters["intra_op_threads"]["string_value"]),
+            "INFERENCE_NUM_THREADS": cores.threads(
+                int(parameters["intra_op_threads"]["string_value"])
+            ),
             # Instances are processes that do not know of each other: each would pin its threads to
             # the same cores, which preprocessing needs, too.
             "ENABLE_CPU_PINNING": False,

@@ -2,12 +2,14 @@
 
 import asyncio
 import io
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import tritonclient.grpc as triton_grpc
 from PIL import Image
@@ -288,6 +290,39 @@ def test_repeated_texts_come_from_the_response_cache(server: Server) -> None:
         first = client.embed_texts("a text that no other test sends")
         np.testing.assert_array_equal(client.embed_texts("a text that no other test sends"), first)
     assert hits() == before + 1
+
+
+def test_a_server_bound_to_a_core_stays_on_it(repository: Path) -> None:
+    """As in a container with a cpuset, where ONNX Runtime would bind threads to other cores."""
+    before = processes()
+    allowed = os.sched_getaffinity(0)
+    core = min(allowed)
+    os.sched_setaffinity(0, {core})
+    try:
+        with (
+            Server(repository, ports=Ports(0, 0, 0)) as server,
+            Client(server.grpc_url, model="demo") as client,
+        ):
+            client.embed_texts(["a cat"])
+            cores = set().union(*map(bound_to, processes() - before))
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+    assert cores == {str(core)}
+
+
+def processes() -> set[int]:
+    """What runs below this process."""
+    return {child.pid for child in psutil.Process().children(recursive=True)}
+
+
+def bound_to(pid: int) -> set[str]:
+    """The cores that the threads of a process may run on, as the kernel writes them."""
+    found = set()
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        status = (thread / "status").read_text()
+        found.add(status.partition("Cpus_allowed_list:")[2].split()[0])
+    return found
 
 
 def test_a_client_lives_through_a_restart_of_its_server(repository: Path) -> None:

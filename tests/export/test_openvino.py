@@ -218,7 +218,7 @@ def test_a_repository_holds_the_models_and_how_to_execute_them(
     assert (config.backend, group.Kind.Name(group.kind), group.count) == ("python", "KIND_CPU", 2)
     assert config.parameters["intra_op_threads"].string_value == "3"
     assert sorted(file.name for file in (model / "1").iterdir()) == [
-        *("answers.py", "model.bin", "model.py", "model.xml")
+        *("answers.py", "cores.py", "model.bin", "model.py", "model.xml")
     ]
     assert (model / "1" / "model.bin").samefile(built.file("image_encoder.fp32.bin"))
     described = read_config(target / "demo_image" / "config.pbtxt").parameters

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -12,6 +11,7 @@ from typing import Any
 
 from tritonclip.endpoint import Endpoint
 from tritonclip.errors import InvalidArgument
+from tritonclip_export import sources
 from tritonclip_export.bench import environment
 from tritonclip_export.bench.measure import Protocol, measure, triton_service
 from tritonclip_export.bench.results import Measurement
@@ -182,7 +182,9 @@ class _Run:
             measurements.append(self._measured(endpoint, workload, window))
             return measurements[-1]
 
-        machine = Machine(_cores(), _on_gpu(encoder), encoder.max_batch_size, self.concurrency)
+        machine = Machine(
+            sources.usable_cores(), _on_gpu(encoder), encoder.max_batch_size, self.concurrency
+        )
         outcome = search(
             baseline,
             axes(machine),
@@ -231,15 +233,11 @@ class _Run:
         return {
             "date": environment.now(),
             "machine": environment.machine().cpu,
-            "cores": _cores(),
+            "cores": sources.usable_cores(),
             "objective": self.objective.name + (f", p99 at most {limit:g} ms" if limit else ""),
             "load": f"{workload.name}, concurrency {self.concurrency}",
             "gain": round(outcome.gain, 3),
         }
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
 
 
 def _on_gpu(encoder: Any) -> bool:

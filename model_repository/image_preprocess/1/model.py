@@ -6,10 +6,10 @@ mode `dali` the JPEG files of the batch go through one DALI pipeline instead.
 """
 
 import json
-import os
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
+import cores
 import numpy as np
 import triton_python_backend_utils as pb_utils
 from pixels import BadImageError, ImageTransform, set_up_pillow
@@ -22,7 +22,7 @@ class TritonPythonModel:
         """Read the transform from the model's parameters and start the threads."""
         config = json.loads(args["model_config"])
         self.transform = ImageTransform.from_parameters(config["parameters"])
-        threads = len(os.sched_getaffinity(0))
+        threads = cores.usable()
         set_up_pillow(threads)
         self.threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="decode")
         self.jpegs = None
