@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,13 +125,13 @@ def load(
     files = open_clip_files.find(reference, folder, source)
     if random_seed is not None:
         torch.manual_seed(random_seed)
-    with torch.no_grad():
+    with torch.no_grad(), _without_decoder(files.config["text_cfg"]) as text:
         model, _, transform = open_clip.create_model_and_transforms(
             _name(reference, folder),
             pretrained=files.weights,
             pretrained_text=False,
             require_pretrained=random_seed is None,
-            text_cfg={**files.config["text_cfg"], "hf_model_pretrained": False},
+            text_cfg={**text, "hf_model_pretrained": False},
             **open_clip_files.preprocessing(reference),
         )
         model.eval().requires_grad_(False)
@@ -162,6 +164,30 @@ def load(
             similarity=similarity_of(model),
             dynamic_length=_dynamic_length(open_clip_towers.text_tower(model), tokenizer),
         )
+
+
+@contextmanager
+def _without_decoder(text: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """`text_cfg` with a text tower that is an encoder only, as open_clip keeps no more of it.
+
+    It would build the decoder as well, which for mT5-XL takes 6 GB.
+    """
+    name = text.get("hf_model_name")
+    if name is None:
+        yield text
+        return
+    import transformers
+
+    config = transformers.AutoConfig.from_pretrained(name, local_files_only=True)
+    layers = {"num_decoder_layers", "decoder_layers"} & config.to_dict().keys()
+    if not config.is_encoder_decoder or not layers:
+        yield text
+        return
+    for key in layers:
+        setattr(config, key, 0)
+    with tempfile.TemporaryDirectory(prefix="tritonclip-") as folder:
+        config.save_pretrained(folder)
+        yield {**text, "hf_model_name": folder}
 
 
 def _name(reference: Reference, folder: Path | None) -> str:

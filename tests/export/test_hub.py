@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import pytest
+import torch
 import transformers
+from transformers.models.m2m_100 import modeling_m2m_100 as m2m_100
+from transformers.models.mt5 import modeling_mt5 as mt5
 
 from hub_folder import TEXT_TOWERS, write_model_with, write_text_tower, write_weights
 from transformers_checkpoints import write_transformers_checkpoint
@@ -96,6 +99,35 @@ def test_a_text_tower_of_transformers_in_open_clip_is_exported_from_a_folder(
         verify.onnx_embeddings(bundle, verify.Batches.of(bundle, inputs)),
     )
     assert [figure.passed for figure in figures] == [True] * 4, figures
+
+
+@pytest.mark.parametrize(
+    ("model_type", "of_decoders"),
+    [("mt5", mt5.MT5LayerCrossAttention), ("m2m_100", m2m_100.M2M100DecoderLayer)],
+)
+def test_the_decoder_of_a_text_tower_is_not_built(
+    model_type: str, of_decoders: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = write_text_tower(tmp_path / "some" / model_type, model_type)
+    folder = write_model_with(tmp_path / model_type, f"some/{model_type}")
+    write_weights(folder, tmp_path)
+    text = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]["text_cfg"]
+    whole, _, _ = open_clip.create_model_and_transforms(
+        f"local-dir:{folder}",
+        text_cfg={**text, "hf_model_name": str(home), "hf_model_pretrained": False},
+        pretrained_text=False,
+    )
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("part of a decoder")
+
+    monkeypatch.setattr(of_decoders, "__init__", fail)
+    checkpoint = load(parse(str(folder)), source=tmp_path)
+
+    ids = torch.from_numpy(checkpoint.token_ids(["a cat"]))
+    with torch.inference_mode():
+        (expected,) = whole.eval().encode_text(ids, normalize=True).numpy()
+    np.testing.assert_allclose(checkpoint.embed_texts(["a cat"])[0], expected, atol=1e-6)
 
 
 def test_a_tower_that_does_not_know_its_padding_gets_its_full_length(tmp_path: Path) -> None:
