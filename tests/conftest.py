@@ -116,3 +116,13 @@ def server(repository: Path) -> Iterator[object]:
 def environment() -> dict[str, str]:
     """For command lines in subprocesses: no colours, a fixed width."""
     return {**os.environ, "NO_COLOR": "1", "COLUMNS": "100", "TERM": "dumb"}
+
+
+@pytest.fixture
+def one_core() -> Iterator[int]:
+    """The number of the core that this process, and what it starts, is bound to."""
+    allowed = os.sched_getaffinity(0)
+    core = min(allowed)
+    os.sched_setaffinity(0, {core})
+    yield core
+    os.sched_setaffinity(0, allowed)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,7 +124,8 @@ def load(
     files = open_clip_files.find(reference, folder, source)
     if random_seed is not None:
         torch.manual_seed(random_seed)
-    with torch.no_grad(), _without_decoder(files.config["text_cfg"]) as text:
+    with torch.no_grad(), tempfile.TemporaryDirectory(prefix="tritonclip-") as scratch:
+        text = _without_decoder(files.config["text_cfg"], Path(scratch))
         model, _, transform = open_clip.create_model_and_transforms(
             _name(reference, folder),
             pretrained=files.weights,
@@ -166,28 +166,24 @@ def load(
         )
 
 
-@contextmanager
-def _without_decoder(text: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _without_decoder(text: dict[str, Any], scratch: Path) -> dict[str, Any]:
     """`text_cfg` with a text tower that is an encoder only, as open_clip keeps no more of it.
 
-    It would build the decoder as well, which for mT5-XL takes 6 GB.
+    It would build the decoder as well, which for mT5-XL takes 6 GB. The changed configuration of
+    the tower is written to `scratch`.
     """
     name = text.get("hf_model_name")
     if name is None:
-        yield text
-        return
+        return text
     import transformers
 
     config = transformers.AutoConfig.from_pretrained(name, local_files_only=True)
-    layers = {"num_decoder_layers", "decoder_layers"} & config.to_dict().keys()
-    if not config.is_encoder_decoder or not layers:
-        yield text
-        return
-    for key in layers:
+    if not config.is_encoder_decoder:
+        return text
+    for key in {"num_decoder_layers", "decoder_layers"} & config.to_dict().keys():
         setattr(config, key, 0)
-    with tempfile.TemporaryDirectory(prefix="tritonclip-") as folder:
-        config.save_pretrained(folder)
-        yield {**text, "hf_model_name": folder}
+    config.save_pretrained(scratch)
+    return {**text, "hf_model_name": str(scratch)}
 
 
 def _name(reference: Reference, folder: Path | None) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import runpy
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +20,6 @@ def many(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a machine of 64 cores, all of them allowed."""
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
-
-
-@pytest.fixture
-def confine() -> Iterator[Callable[[], int]]:
-    """Bind this process to one core, whose number it returns, until the test is over."""
-    allowed = os.sched_getaffinity(0)
-    first = min(allowed)
-
-    def bind() -> int:
-        os.sched_setaffinity(0, {first})
-        return first
-
-    yield bind
-    os.sched_setaffinity(0, allowed)
 
 
 V1 = "3:memory:/docker/1\n2:cpu,cpuacct:/docker/1\n1:name=systemd:/docker/1\n"
@@ -78,18 +63,12 @@ def test_a_share_of_time_is_worth_so_many_cores(
     assert module["usable"](tmp_path / "groups", tmp_path / "own") == cores
 
 
-def test_without_control_groups_affinity_counts(
-    module: dict[str, Any], confine: Callable[[], int], tmp_path: Path
-) -> None:
-    confine()
-
+@pytest.mark.usefixtures("one_core")
+def test_without_control_groups_affinity_counts(module: dict[str, Any], tmp_path: Path) -> None:
     assert module["usable"](tmp_path, tmp_path / "nothing") == 1
 
 
-def test_a_library_is_asked_for_threads_only_where_it_cannot_know(
-    module: dict[str, Any], confine: Callable[[], int]
-) -> None:
-    confine()
-
+@pytest.mark.usefixtures("one_core")
+def test_a_library_is_asked_for_threads_only_where_it_cannot_know(module: dict[str, Any]) -> None:
     assert module["threads"](0) == (1 if (os.cpu_count() or 1) > 1 else 0)
     assert module["threads"](3) == 3  # as `--threads` said

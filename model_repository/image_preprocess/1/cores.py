@@ -38,8 +38,7 @@ def _quota(cgroups: Path, own: Path) -> float:
     """Cores' worth of time that this process's group gets, by cgroups(7); inf without a limit."""
     for line in own.read_text().splitlines() if own.is_file() else []:
         _, controllers, path = line.split(":", 2)
-        names = controllers.split(",")
-        if controllers and "cpu" not in names:
+        if controllers and "cpu" not in controllers.split(","):
             continue
         home = cgroups / "cpu" if controllers else cgroups
         # A container sees its own group as the root, though its path may be that on the machine.
