@@ -32,9 +32,9 @@ FAMILIES = (
     Family("CLIP (transformers)", r"hf-hub:openai/clip", MIT, "CLIPModel and its fine-tunes"),
     Family("SigLIP 2 (transformers)", r"hf-hub:google/siglip2", APACHE, "of fixed resolution"),
     Family("SigLIP (transformers)", r"hf-hub:google/siglip", APACHE, "sigmoid"),
-    Family("Chinese-CLIP", r"hf-hub:OFA-Sys/", MIT, "Chinese"),
+    Family("Chinese-CLIP", r"hf-hub:OFA-Sys/", note="Chinese"),
     Family("AltCLIP", r"hf-hub:BAAI/AltCLIP", "CreativeML OpenRAIL-M", "Chinese and English"),
-    Family("M-CLIP", r"hf-hub:M-CLIP/", MIT, "multilingual; text encoders that imitate CLIP's"),
+    Family("M-CLIP", r"hf-hub:M-CLIP/", note="multilingual; text encoders that imitate CLIP's"),
     Family("Sentence Transformers", r"hf-hub:sentence-transf", APACHE, "multilingual; as M-CLIP"),
     Family(
         "SigLIP 2",

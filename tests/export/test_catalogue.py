@@ -80,7 +80,9 @@ def test_weights_have_the_licence_of_their_authors() -> None:
         "metaclip_400m": "CC-BY-NC-4.0",
         "metaclip_fullcc": "CC-BY-NC-4.0",
     }
-    assert not [e.architecture for e in catalogue.search() for tag in e.tags if not tag.licence]
+    # Their model cards state none.
+    unknown = {e.family for e in catalogue.search() for tag in e.tags if not tag.licence}
+    assert unknown == {"Chinese-CLIP", "M-CLIP"}
 
 
 def test_checkpoints_of_others_are_named_as_export_takes_them() -> None:
