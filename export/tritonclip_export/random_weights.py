@@ -59,8 +59,11 @@ def _randomise(model: nn.Module, generator: torch.Generator) -> None:
         elif isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
             _preserve_variance(module.in_proj_weight)
     for module in model.modules():
-        if "T5Attention" in type(module).__name__:
+        kind = type(module).__name__
+        if "T5Attention" in kind:
             _scale_queries(module)
+        elif kind.endswith("PostNorm"):
+            _start_at_nothing(module)
     for name, parameter in model.named_parameters():
         start = parameter.flatten()[0]
         # A single number is the logit scale or bias.
@@ -86,6 +89,17 @@ def _scale_queries(attention: Any) -> None:
     query, and turn a rounding error into another pick.
     """
     attention.q.weight.mul_(attention.key_value_proj_dim**-0.5)
+
+
+def _start_at_nothing(block: Any) -> None:
+    """Mark the normalisations that end both residual branches of a block as the branches' gains.
+
+    They begin at 1, as normalisations elsewhere do, and make a branch as large as what it is added
+    to: in a tower as deep as EVA-02's E/14, of 64 blocks, single precision was a sixth of the
+    spread away from double.
+    """
+    block.norm1.weight.zero_()
+    block.norm2.weight.zero_()
 
 
 def _calibration(module: nn.Module) -> Any:

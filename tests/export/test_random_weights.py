@@ -11,6 +11,7 @@ import pytest
 import torch
 import transformers
 from PIL import Image
+from timm.models.eva import Eva
 
 from tritonclip_export import samples
 from tritonclip_export.dual_encoder import DualEncoder
@@ -64,6 +65,37 @@ def test_a_rounding_error_stays_one_in_a_deep_tower(
 
     spread = (reference - reference.mean(dim=0)).norm()
     assert 0 < (rounded - reference).norm() / spread < 1e-3  # FP16 rounds to 5e-4
+
+
+class PostNormTower(torch.nn.Module):
+    """An image tower of EVA-02 E/14's kind and depth, and a text tower that is not looked at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image = Eva(
+            img_size=56, embed_dim=128, depth=64, num_heads=2, use_post_norm=True, num_classes=64
+        )
+
+    def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self.image(pixels)
+        return features
+
+    def encode_text(self, token_ids: torch.Tensor) -> torch.Tensor:
+        return token_ids
+
+
+@torch.inference_mode()
+def test_a_rounding_error_stays_one_where_branches_end_in_a_normalisation() -> None:
+    torch.manual_seed(3)
+    model = PostNormTower().eval().requires_grad_(False)
+    photographs = [image.convert("RGB").resize((56, 56)) for image in samples.opened_images()]
+    pixels = torch.from_numpy(np.stack(photographs)).permute(0, 3, 1, 2) / 127.5 - 1
+    enliven(model, pixels, torch.zeros(1, 4), seed=3)
+
+    single = model.encode_image(pixels)
+    double = model.double().encode_image(pixels.double())
+
+    assert (single - double).norm() / (double - double.mean(dim=0)).norm() < 1e-5
 
 
 class T5Tower(torch.nn.Module):
