@@ -63,12 +63,7 @@ def export(work: Work) -> None:
         "context_length": bundle.info.text.context_length,
         "dynamic_length": bundle.info.text.dynamic_length,
         "onnx_bytes": {
-            artifact.tower: sum(
-                bundle.file(name).stat().st_size
-                for name in (artifact.file, artifact.external_data)
-                if name
-            )
-            for artifact in bundle.info.artifacts
+            artifact.tower: bundle.size_of(artifact) for artifact in bundle.info.artifacts
         },
         "parity": {figure.stage: figure.model_dump() for figure in bundle.info.parity},
     }

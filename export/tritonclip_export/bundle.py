@@ -326,6 +326,10 @@ class Bundle(_Record):
                 f"it was damaged or edited: {remedy}"
             )
 
+    def size_of(self, artifact: Artifact) -> int:
+        """The bytes of the files of one artifact."""
+        return sum(self.file(name).stat().st_size for name in _files(artifact))
+
     def with_artifacts(self, artifacts: Sequence[Artifact]) -> Bundle:
         """This bundle with `artifacts`, each in the place of one for the same purpose."""
         purposes = {artifact.purpose for artifact in artifacts}

@@ -19,6 +19,10 @@ class MountPointError(TritonClipError):
     """A folder that is to be replaced in one step is a file system of its own."""
 
 
+class DiskSpaceError(TritonClipError):
+    """What is to be written does not fit on the disk."""
+
+
 class RepositoryError(TritonClipError):
     """A model repository cannot be assembled or is inconsistent."""
 

@@ -27,7 +27,7 @@ from tritonclip_export.bundle import (
 )
 from tritonclip_export.dual_encoder import DualEncoder
 from tritonclip_export.errors import BundleError
-from tritonclip_export.staging import replace_folder, staging_folder
+from tritonclip_export.staging import replace_folder, require_space, staging_folder
 from tritonclip_export.tokenizer import bucket_lengths
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def export(
 
     Raises:
         BundleError: `target` exists and is no bundle, or `name` is not a valid model name.
+        DiskSpaceError: the graphs would not fit beside `target`.
         ExportError: a tower cannot be traced, or a graph fails a check.
         ParityError: a graph disagrees with PyTorch.
     """
@@ -125,6 +126,8 @@ def _write(
         ("image", encoders.image_encoder(checkpoint), _image_input(checkpoint.image)),
         ("text", encoders.text_encoder(checkpoint), _text_input(checkpoint, text)),
     ]
+    modules = [*(module for _, module, _ in towers), *token_modules.values()]
+    require_space(folder, sum(graph.size_of(module) for module in modules))
     artifacts = []
     for tower, module, input in towers:
         progress(f"tracing and checking the {tower} encoder")

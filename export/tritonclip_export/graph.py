@@ -64,7 +64,6 @@ def trace(module: torch.nn.Module, input: Input, file: Path, output: str = OUTPU
 
     from tritonclip_export.early_pooling import pool_early
 
-    size = sum(t.numel() * t.element_size() for t in module.state_dict().values())
     # Its optimiser warns of every node that it leaves as it is.
     logging.getLogger("onnxscript").setLevel(logging.ERROR)
     try:
@@ -96,7 +95,12 @@ def trace(module: torch.nn.Module, input: Input, file: Path, output: str = OUTPU
         # Half of a small graph, and full of paths of this machine.
         node.metadata_props.pop("pkg.torch.onnx.stack_trace", None)
     pool_early(model.graph)
-    program.save(file, external_data=size > EXTERNAL_DATA_FROM_BYTES)
+    program.save(file, external_data=size_of(module) > EXTERNAL_DATA_FROM_BYTES)
+
+
+def size_of(module: torch.nn.Module) -> int:
+    """The bytes that the weights of a module take in its graph."""
+    return sum(t.numel() * t.element_size() for t in module.state_dict().values())
 
 
 def external_data_of(file: Path) -> Path | None:

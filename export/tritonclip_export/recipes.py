@@ -8,8 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tritonclip_export.bundle import Artifact, Bundle, Parity, Precision, Tower
+from tritonclip_export.bundle import TOWERS, Artifact, Bundle, Parity, Precision, Tower
 from tritonclip_export.errors import BundleError
+from tritonclip_export.staging import require_space
+
+# What a number takes at each, of FP32's bytes.
+SHARES: dict[Precision, float] = {"fp32": 1, "bf16": 1 / 2, "fp16": 1 / 2, "int8": 1 / 4}
 
 
 def recipe(*parts: Any) -> str:
@@ -28,6 +32,16 @@ def is_there(
     except BundleError:
         return False
     return {tower: artifact.recipe for tower, artifact in found.items()} == recipes
+
+
+def check_space(bundle: Bundle, staging: Path, precision: Precision) -> None:
+    """Check that both encoders at `precision` will fit into a staging folder.
+
+    Raises:
+        DiskSpaceError: the disk has less left.
+    """
+    whole = sum(bundle.size_of(bundle.artifact(tower)) for tower in TOWERS)
+    require_space(staging, int(whole * SHARES[precision]))
 
 
 def keep(

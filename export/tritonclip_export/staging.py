@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tritonclip_export.errors import MountPointError
+from tritonclip_export.errors import DiskSpaceError, MountPointError
 
 _AT_FDCWD = -100  # <fcntl.h>: resolve relative paths from the working directory
 _RENAME_EXCHANGE = 2  # <linux/fs.h>
@@ -43,6 +43,23 @@ def staging_folder(target: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def require_space(staging: Path, size: int) -> None:
+    """Check that about `size` bytes fit into a staging folder.
+
+    A full disk would otherwise show after the minutes that big towers take, in the words of
+    whatever wrote last.
+
+    Raises:
+        DiskSpaceError: its disk has less left.
+    """
+    free = shutil.disk_usage(staging).free
+    if free < size:
+        raise DiskSpaceError(
+            f"this takes about {size / 2**20:,.0f} MiB, and the disk of {staging.parent} has "
+            f"{free / 2**20:,.0f} left: free some, or use a folder on another disk"
+        )
 
 
 def replace_folder(new: Path, target: Path) -> None:

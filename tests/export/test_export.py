@@ -8,15 +8,17 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+import torch
 
-from tritonclip_export import graph, verify
+from tritonclip_export import graph, recipes, verify
 from tritonclip_export.bundle import Bundle
 from tritonclip_export.checkpoint import load, parse
-from tritonclip_export.errors import BundleError, ExportError, ParityError
+from tritonclip_export.errors import BundleError, DiskSpaceError, ExportError, ParityError
 from tritonclip_export.export import export, up_to_date
 from tritonclip_export.graph import Encoder
 from tritonclip_export.samples import sample_images, sample_texts
@@ -177,6 +179,33 @@ def test_weights_past_the_protobuf_limit_go_to_a_file_beside_the_graph(
     assert np.isfinite(
         verify.onnx_embeddings(exported, verify.Batches.of(exported, inputs)).texts
     ).all()
+
+
+def test_what_does_not_fit_on_the_disk_is_refused_before_the_work(
+    checkpoint_folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    checkpoint: Any = load(parse(str(checkpoint_folder("resnet"))))
+    ballast = torch.zeros(1).expand(2**44)  # 64 TiB of weights, four bytes in memory
+    checkpoint.model.visual.register_buffer("ballast", ballast)
+    steps: list[str] = []
+
+    with pytest.raises(DiskSpaceError, match=r"about 67,108,\d{3} MiB, and the disk of .* has \d"):
+        export(checkpoint, tmp_path / "bundle", name="big", progress=steps.append)
+
+    assert steps == ["converting the tokenizer"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_encoders_at_another_precision_must_fit_on_the_disk(
+    bundle: Callable[[str], Bundle], tmp_path: Path
+) -> None:
+    copy = shutil.copytree(bundle("resnet").path, tmp_path / "resnet")
+    big = Bundle.load(copy)
+    os.truncate(big.file(big.artifact("image").file), 2**43)  # 8 TiB, none of it on the disk
+
+    for precision, size in (("fp16", "4,194,"), ("int8", "2,097,")):
+        with pytest.raises(DiskSpaceError, match=f"about {size}"):
+            recipes.check_space(big, tmp_path, precision)
 
 
 def test_a_folder_of_something_else_is_not_overwritten(

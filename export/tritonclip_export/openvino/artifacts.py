@@ -61,6 +61,7 @@ def write(
 
     Raises:
         BundleError: a file of the bundle is damaged.
+        DiskSpaceError: the encoders would not fit beside the bundle.
         PrecisionError: OpenVINO is not installed, this CPU does not execute the precision, a
             pattern matches nothing, or an encoder misses its tolerance.
     """
@@ -90,6 +91,7 @@ def write(
         bundle.check_artifact(source)
     policy.check_patterns((bundle.file(source.file) for source in sources.values()), keep_fp32)
     with staging_folder(bundle.path) as folder:
+        recipes.check_space(bundle, folder, precision)
         batches = verify.Batches.of(bundle, inputs)
         reference = verify.onnx_embeddings(bundle, batches)
         artifacts = []

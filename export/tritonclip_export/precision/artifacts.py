@@ -76,6 +76,7 @@ def write(
 
     Raises:
         BundleError: a file of the bundle is damaged.
+        DiskSpaceError: the encoders would not fit beside the bundle.
         PrecisionError: a pattern matches nothing, or an encoder misses its tolerance; names the
             worst layer.
     """
@@ -91,6 +92,7 @@ def write(
         bundle.check_artifact(bundle.artifact(tower))
     policy.check_patterns((bundle.file(r.source.file) for r in wanted.values()), keep_fp32)
     with staging_folder(bundle.path) as folder:
+        recipes.check_space(bundle, folder, precision)
         batches = verify.Batches.of(bundle, inputs)
         artifacts: list[Artifact] = []
         found: dict[Tower, activations.Activations] = {}
