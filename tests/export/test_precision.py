@@ -17,7 +17,7 @@ from tritonclip_export import graph, parity, precision, samples, verify
 from tritonclip_export.bundle import Bundle, Precision
 from tritonclip_export.checkpoint import load, parse
 from tritonclip_export.dual_encoder import DualEncoder
-from tritonclip_export.errors import PrecisionError
+from tritonclip_export.errors import DiskSpaceError, PrecisionError
 from tritonclip_export.export import export
 from tritonclip_export.precision import activations, graphs, policy
 from tritonclip_export.precision.emulation import round_in_fp32
@@ -338,6 +338,25 @@ def test_weights_that_a_repository_shares_are_lowered_as_well(
         expected |= {f"{file}.data" for file in expected}
     assert {file.name for file in written.path.iterdir()} - before == expected
     assert weights.stat().st_nlink == 2
+
+
+def test_a_changed_graph_must_fit_into_the_temporary_folder(
+    bundle: Callable[[str], Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resnet = bundle("resnet")
+    model = graphs.load(resnet.file(resnet.artifact("image").file))
+    weights = next(iter(model.graph.initializers.values()))
+    # 64 TiB, none of which is ever made.
+    weights.const_value = ir.LazyTensor(
+        lambda: pytest.fail("made"), dtype=ir.DataType.FLOAT, shape=ir.Shape([2**44])
+    )
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    refused = f"about 67,108,.* MiB, and the disk of {tmp_path} has"
+    with pytest.raises(DiskSpaceError, match=refused), graphs.session(model):
+        pass
+
+    assert not list(tmp_path.iterdir())
 
 
 def test_emulation_rounds_as_half_precision_kernels_do() -> None:

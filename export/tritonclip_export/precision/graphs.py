@@ -17,6 +17,7 @@ from tritonclip_export import sources
 from tritonclip_export.errors import ExportError
 from tritonclip_export.graph import EXTERNAL_DATA_FROM_BYTES, EXTERNAL_DATA_SUFFIX
 from tritonclip_export.precision.operators import CONTROL_FLOW
+from tritonclip_export.staging import require_space
 
 FLOAT = ir.DataType.FLOAT
 
@@ -38,8 +39,7 @@ def load(file: Path) -> Any:
 
 def save(model: Any, file: Path) -> None:
     """Write a model, its weights beside it if they pass protobuf's limit."""
-    size = sum(value.const_value.nbytes for value in model.graph.initializers.values())
-    if size > EXTERNAL_DATA_FROM_BYTES:
+    if _size_of(model) > EXTERNAL_DATA_FROM_BYTES:
         ir.save(model, file, external_data=file.name + EXTERNAL_DATA_SUFFIX)
         return
     # Else weights that came from beside another graph would still be looked for beside this one.
@@ -47,6 +47,11 @@ def save(model: Any, file: Path) -> None:
         if isinstance(value.const_value, ir.ExternalTensor):
             value.const_value = ir.tensor(value.const_value.numpy(), name=value.name)
     ir.save(model, file)
+
+
+def _size_of(model: Any) -> int:
+    """The bytes that the weights of a model take."""
+    return sum(value.const_value.nbytes for value in model.graph.initializers.values())
 
 
 def _trusted(tensor: Any) -> Any:
@@ -83,6 +88,9 @@ def session(model: Any) -> Iterator[Any]:
 
     Nothing is fused or reordered: optimisation would remove casts that are there to round, and for
     a probe, whose every tensor is read, it only takes time and copies weights.
+
+    Raises:
+        DiskSpaceError: the model does not fit into the temporary folder, from where it is run.
     """
     import onnxruntime as ort
 
@@ -97,6 +105,7 @@ def session(model: Any) -> Iterator[Any]:
     # Weights stay in their file: a faster layout of them does not pay for a few batches.
     options.add_session_config_entry("session.disable_prepacking", "1")
     with tempfile.TemporaryDirectory(prefix="tritonclip-") as folder:
+        require_space(Path(folder), _size_of(model))
         file = Path(folder) / "model.onnx"
         save(model, file)
         yield ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
