@@ -62,6 +62,7 @@ def walk(options: argparse.Namespace) -> None:
             rows = read(options.rows)
             if not _wanted(entry.architecture, rows, options):
                 continue
+            rows.pop(entry.architecture, None)  # it is replaced, what it served as well
             serve = not any(
                 row.family == entry.family and "served image" in row.facts.get("parity", {})
                 for row in rows.values()
