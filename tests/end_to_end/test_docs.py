@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,13 +44,9 @@ def blocks(root: Path) -> list[Block]:
 
 @pytest.fixture(scope="module")
 def folder(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A reader's folder: the checkout's demo and some pictures."""
+    """A reader's folder, with the checkout's demo."""
     folder = tmp_path_factory.mktemp("reader")
-    (folder / "demo").mkdir()
-    shutil.copytree(root / "demo" / "checkpoint", folder / "demo" / "checkpoint")
-    with zipfile.ZipFile(root / "demo" / "twemoji.zip") as archive:
-        for name in ("cat.png", "rocket.png"):
-            archive.extract(name, folder / "pictures")
+    shutil.copytree(root / "demo", folder / "demo")
     return folder
 
 
