@@ -61,7 +61,7 @@ def set_language(tokenizer: Any, language: str) -> None:
     if inner.convert_tokens_to_ids(language) == inner.unk_token_id:
         codes = [token for token in inner.all_special_tokens if "_" in token]
         raise CheckpointError(
-            f"the tokenizer has no language {language!r}{nearest(language, codes)}"
+            f"the tokenizer has no language {language!r}.{nearest(language, codes)}"
         )
     inner.src_lang = language
 

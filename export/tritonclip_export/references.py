@@ -104,7 +104,7 @@ def _parse_architecture(text: str, architecture: str, weights: str) -> Reference
     known = open_clip.list_models()
     if architecture not in known:
         raise CheckpointError(
-            f"no architecture or folder is called {text!r}{nearest(architecture, known)}. "
+            f"no architecture or folder is called {text!r}.{nearest(architecture, known)} "
             "`tritonclip models` lists what can be exported."
         )
     if not weights:
@@ -115,13 +115,13 @@ def _parse_architecture(text: str, architecture: str, weights: str) -> Reference
     if Path(weights).expanduser().is_file():
         return Reference(text, "architecture", architecture, str(Path(weights).expanduser()))
     raise CheckpointError(
-        f"{architecture} has no pretrained tag {weights!r}{nearest(weights, tags)}, and no file "
-        f"has that name. Its tags: {', '.join(tags) or 'none'}."
+        f"{architecture} has no pretrained tag {weights!r}, and no file has that name."
+        f"{nearest(weights, tags)} Its tags: {', '.join(tags) or 'none'}."
     )
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
-    """`; did you mean ...?` with the names closest to `word`, or nothing."""
+    """` Did you mean ...?` with the names closest to `word`, or nothing."""
     by_lower = {name.lower(): name for name in known}
     close = difflib.get_close_matches(word.lower(), by_lower, n=3, cutoff=0.5)
-    return f"; did you mean {', '.join(by_lower[name] for name in close)}?" if close else ""
+    return f" Did you mean {', '.join(by_lower[name] for name in close)}?" if close else ""

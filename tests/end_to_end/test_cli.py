@@ -186,6 +186,7 @@ def test_models_finds_by_words(run: Run) -> None:
     assert "ViT-B-16-SigLIP2-512" in {entry["architecture"] for entry in done}
     assert all("SigLIP2" in entry["architecture"] for entry in done)
     assert "laion2b_s34b_b79k" in run("models", "ViT-B-32").stdout
+    assert "Did you mean SigLIP" in run("models", "sigclip").stdout
 
 
 def test_doctor_names_the_server(run: Run) -> None:
@@ -197,7 +198,7 @@ def test_doctor_names_the_server(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("export", "ViT-B-23"), "did you mean"),
+        (("export", "ViT-B-23"), "Did you mean ViT-B-32"),
         (("export", "ViT-B-32"), "--random-weights"),
         (("assemble", "no-such-bundle"), "is not a bundle"),
         (("serve", "no-such-repository"), "tritonclip assemble"),

@@ -179,7 +179,7 @@ def test_a_language_that_the_tokenizer_lacks_is_refused(
     nllb, bert = (
         HFTokenizer(str(vocabulary(kind)), context_length=16) for kind in ("nllb", "bert")
     )
-    with pytest.raises(CheckpointError, match="did you mean deu_Latn"):
+    with pytest.raises(CheckpointError, match="Did you mean deu_Latn"):
         set_language(nllb, "de_Latn")
     with pytest.raises(CheckpointError, match="no language code"):
         set_language(bert, "deu_Latn")

@@ -13,6 +13,8 @@ from tritonclip_export.cli.output import Json
 from tritonclip_export.errors import ParityError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tritonclip_export.bundle import Parity, Tower
     from tritonclip_export.catalogue import Entry
     from tritonclip_export.token_outputs import Layers
@@ -45,6 +47,9 @@ def models(
     if json:
         output.print_json([asdict(entry) for entry in found])
         return
+    if not found:
+        output.console().print(_nothing_has(words or []), markup=False)
+        return
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -72,6 +77,17 @@ def models(
         f"ARCHITECTURE:TAG, and {len(found) - here} checkpoints of others, to export by their "
         "name; parameters of the image and the text tower. Any other checkpoint of these families "
         "is exported from hf-hub:ORG/NAME or its folder.[/]"
+    )
+
+
+def _nothing_has(words: Sequence[str]) -> str:
+    """What to say of a search that found nothing."""
+    from tritonclip_export import catalogue, references
+
+    known = [name for entry in catalogue.search() for name in (entry.family, entry.architecture)]
+    return (
+        f"nothing in the catalogue has {' and '.join(map(repr, words))}."
+        f"{references.nearest(' '.join(words), known)} Fewer or shorter words find more."
     )
 
 
