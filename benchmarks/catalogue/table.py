@@ -46,8 +46,9 @@ run. The script writes this page; its figures lie in `benchmarks/results/catalog
 - *FP16*: how far the half-precision graph, emulated, is from FP32, as a share of the spread; the
   limit is 2e-2 ([precision](precision.md)). *engine*: layers of both towers, compiled from it by
   TensorRT-RTX for an L4.
-- *time*: processor time of all steps together. *memory*: the most that was
-  resident in the process, its libraries (about 0.8 GiB) and mapped files included.
+- *time*: processor time of all steps together, on one or two threads, mostly beside other work: a
+  measure of size, not of speed. *memory*: the most that was resident in the process (`VmHWM`), its
+  libraries (about 0.8 GiB) and mapped files included; a page that is mapped twice counts twice.
 
 {machines}
 """
