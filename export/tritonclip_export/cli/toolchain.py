@@ -43,12 +43,13 @@ def models(
 
     from tritonclip_export import catalogue
 
-    found = catalogue.search(words or [])
+    words = words or []
+    found = catalogue.search(words)
     if json:
         output.print_json([asdict(entry) for entry in found])
         return
     if not found:
-        output.console().print(_nothing_has(words or []), markup=False)
+        output.console().print(_nothing_has(words), markup=False)
         return
     from rich.table import Table
 
