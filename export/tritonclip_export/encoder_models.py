@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Literal
 
 from tritonclip_export import cpu, plans, tensorrt_target
-from tritonclip_export.bundle import TOWERS, Bundle, BundleInfo, Precision, Tower
+from tritonclip_export.bundle import TOWERS, Bundle, BundleInfo, Precision, Tower, bucket_lengths
 from tritonclip_export.errors import RepositoryError
 from tritonclip_export.plans import Item, Plans
 from tritonclip_export.tensorrt import gpus
 from tritonclip_export.tensorrt_target import Target
-from tritonclip_export.tokenizer import bucket_lengths
 
 Runtime = Literal["python", "onnxruntime", "tensorrt", "openvino"]
 IN_PYTHON: tuple[Runtime, ...] = ("python", "openvino")

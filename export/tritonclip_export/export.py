@@ -24,11 +24,11 @@ from tritonclip_export.bundle import (
     ImageSpec,
     TextSpec,
     Tower,
+    bucket_lengths,
 )
 from tritonclip_export.dual_encoder import DualEncoder
 from tritonclip_export.errors import BundleError
 from tritonclip_export.staging import replace_folder, require_space, staging_folder
-from tritonclip_export.tokenizer import bucket_lengths
 
 if TYPE_CHECKING:
     import torch

@@ -10,8 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from tritonclip_export.bundle import BundleInfo, ImageSpec, Precision, Similarity, TextSpec, Tower
-from tritonclip_export.tokenizer import bucket_lengths
+from tritonclip_export.bundle import (
+    BundleInfo,
+    ImageSpec,
+    Precision,
+    Similarity,
+    TextSpec,
+    Tower,
+    bucket_lengths,
+)
 
 PREFIX = "tritonclip_"
 

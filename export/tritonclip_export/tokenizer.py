@@ -78,11 +78,3 @@ def from_transformers(
         pad_id=int(tokenizer.pad_token_id),
         context_length=context_length,
     )
-
-
-def bucket_lengths(text: TextSpec) -> list[int]:
-    """Lengths that token ids are padded to: powers of two, then the context length."""
-    if not text.dynamic_length:
-        return [text.context_length]
-    powers = [2**n for n in range(3, 16) if 2**n < text.context_length]
-    return [*powers, text.context_length]

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tritonclip_export import samples, sources
-from tritonclip_export.bundle import Bundle
-from tritonclip_export.tokenizer import bucket_lengths
+from tritonclip_export.bundle import Bundle, bucket_lengths
 
 TEXT = "a photo of a cat"
 

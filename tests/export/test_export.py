@@ -15,8 +15,8 @@ import onnx
 import pytest
 import torch
 
-from tritonclip_export import graph, recipes, verify
-from tritonclip_export.bundle import Bundle
+from tritonclip_export import graph, verify
+from tritonclip_export.bundle import Bundle, recipes
 from tritonclip_export.checkpoint import load, parse
 from tritonclip_export.errors import BundleError, DiskSpaceError, ExportError, ParityError
 from tritonclip_export.export import export, up_to_date

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from tritonclip_export import parity, recipes, verify
-from tritonclip_export.bundle import TOWERS, Artifact, Bundle, Parity, Precision, sha256_of
+from tritonclip_export import parity, verify
+from tritonclip_export.bundle import TOWERS, Artifact, Bundle, Parity, Precision, recipes, sha256_of
 from tritonclip_export.errors import PrecisionError
 from tritonclip_export.openvino import library, quantisation
 from tritonclip_export.openvino.running import FORMAT, embeddings, open_model

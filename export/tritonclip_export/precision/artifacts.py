@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tritonclip_export import graph, parity, recipes, verify
+from tritonclip_export import graph, parity, verify
 from tritonclip_export.bundle import (
     TOWERS,
     Artifact,
@@ -20,6 +20,7 @@ from tritonclip_export.bundle import (
     Parity,
     Precision,
     Tower,
+    recipes,
 )
 from tritonclip_export.errors import PrecisionError
 from tritonclip_export.precision import activations, bisection, graphs, int8, policy

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from tritonclip_export.bundle import Artifact, BundleInfo, Profile
+from tritonclip_export.bundle import Artifact, BundleInfo, Profile, bucket_lengths
 from tritonclip_export.errors import EngineError
 from tritonclip_export.tensorrt.options import OPT_BATCH, Options
-from tritonclip_export.tokenizer import bucket_lengths
 
 
 def profiles(info: BundleInfo, graph: Artifact, options: Options) -> tuple[Profile, ...]:

@@ -1,29 +1,18 @@
-"""The bundle: the folder that `export` writes and everything after it reads.
+"""All that `bundle.json` holds, parsed once into these models.
 
-`bundle.json` is parsed once, here, into these models; a file that does not fit them is refused with
-the field that is wrong. Files are named relative to the bundle and carry their SHA-256, so that a
-later step can tell whether anything changed.
+A file that does not fit them is refused with the field that is wrong. Files are named relative to
+the bundle and carry their SHA-256, so that a later step can tell whether anything changed.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from tritonclip_export.errors import BundleError
-
-FILENAME = "bundle.json"
+from pydantic import BaseModel, ConfigDict, Field
 
 # A bundle's name begins the names of its models, which are folders on the server and parts of URLs.
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
-
-_EXPORT = "export the checkpoint again"
-_BUILD = "run `tritonclip build` again"
 
 Tower = Literal["image", "text"]
 TOWERS: tuple[Tower, ...] = get_args(Tower)
@@ -39,11 +28,13 @@ CleaningRule = Literal[
 ]
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
+    """Frozen, and without fields that it does not know."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Source(_Record):
+class Source(Record):
     """Where the weights came from."""
 
     library: str
@@ -60,7 +51,7 @@ class Source(_Record):
     """Over names, shapes and values of every tensor: independent of the file format."""
 
 
-class ImageSpec(_Record):
+class ImageSpec(Record):
     """How an image becomes PIXELS, and PIXELS a normalised tensor."""
 
     height: Annotated[int, Field(gt=0)]
@@ -79,7 +70,7 @@ class ImageSpec(_Record):
     """Whether an alpha channel is dropped, or the image laid on white (transformers since 5)."""
 
 
-class TextSpec(_Record):
+class TextSpec(Record):
     """How a string becomes TOKEN_IDS."""
 
     context_length: Annotated[int, Field(gt=1)]
@@ -97,7 +88,7 @@ class TextSpec(_Record):
     the context length."""
 
 
-class Similarity(_Record):
+class Similarity(Record):
     """How cosine becomes a probability: softmax over labels, or sigmoid per label (SigLIP)."""
 
     kind: Literal["softmax", "sigmoid"]
@@ -105,7 +96,7 @@ class Similarity(_Record):
     logit_bias: float = 0.0
 
 
-class Binding(_Record):
+class Binding(Record):
     """One tensor of an engine, as the compiler reports it."""
 
     name: str
@@ -115,7 +106,7 @@ class Binding(_Record):
     """-1 where a dimension is dynamic."""
 
 
-class Profile(_Record):
+class Profile(Record):
     """One optimization profile: the shapes of the input that the engine takes, batch first."""
 
     min: tuple[int, ...]
@@ -130,7 +121,7 @@ class Profile(_Record):
         )
 
 
-class Engine(_Record):
+class Engine(Record):
     """What a compiled encoder needs to run, read from the compiler, never assumed."""
 
     graph_sha256: str
@@ -156,7 +147,7 @@ class Engine(_Record):
     """The container image in which it was built."""
 
 
-class Artifact(_Record):
+class Artifact(Record):
     """One encoder in one format and precision."""
 
     tower: Tower
@@ -186,7 +177,7 @@ class Artifact(_Record):
         return (self.tower, self.format, self.precision, *gpus)
 
 
-class Tokens(_Record):
+class Tokens(Record):
     """A tower up to one of its layers, with a vector for each token: ONNX in FP32."""
 
     tower: Tower
@@ -201,7 +192,7 @@ class Tokens(_Record):
     max_batch: Annotated[int, Field(gt=0)]
 
 
-class Parity(_Record):
+class Parity(Record):
     """Agreement of one stage with the one before it; see `tritonclip_export.parity`."""
 
     stage: str
@@ -215,7 +206,7 @@ class Parity(_Record):
     tolerance: str
 
 
-class BundleInfo(_Record):
+class BundleInfo(Record):
     """The content of `bundle.json`."""
 
     format_version: Literal[1] = 1
@@ -230,140 +221,3 @@ class BundleInfo(_Record):
     tokens: tuple[Tokens, ...] = ()
     """Optional outputs."""
     parity: tuple[Parity, ...] = ()
-
-
-class Bundle(_Record):
-    """A bundle on disk: its folder and what `bundle.json` says."""
-
-    path: Path
-    info: BundleInfo
-
-    @classmethod
-    def load(cls, path: Path) -> Bundle:
-        """Read a bundle folder.
-
-        Raises:
-            BundleError: `bundle.json` is missing, not JSON, incomplete or of another version.
-        """
-        file = path / FILENAME
-        if not file.is_file():
-            raise BundleError(
-                f"{path} is not a bundle: it has no {FILENAME}. `tritonclip export` writes one."
-            )
-        try:
-            return cls(path=path, info=BundleInfo.model_validate_json(file.read_bytes()))
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"]) or "the file"
-            raise BundleError(
-                f"{file} is not valid: {field}: {first['msg']}. Export the checkpoint again."
-            ) from error
-
-    @property
-    def name(self) -> str:
-        """The name every model of the bundle starts with on the server."""
-        return self.info.name
-
-    def artifact(self, tower: Tower, format: str = "onnx", precision: str = "fp32") -> Artifact:
-        """The encoder of `tower` in that format and precision.
-
-        Raises:
-            BundleError: the bundle has none; says what it has.
-        """
-        for artifact in self.info.artifacts:
-            if (artifact.tower, artifact.format, artifact.precision) == (tower, format, precision):
-                return artifact
-        has = ", ".join(f"{a.tower} {a.format} {a.precision}" for a in self.info.artifacts)
-        raise BundleError(
-            f"bundle {self.name!r} has no {tower} encoder as {format} {precision}; it has: {has}"
-        )
-
-    @property
-    def precisions(self) -> tuple[Precision, ...]:
-        """The precisions besides FP32 in which both encoders are there as ONNX."""
-        return tuple(p for p in self.precisions_as("onnx") if p != "fp32")
-
-    def precisions_as(self, format: str) -> tuple[Precision, ...]:
-        """The precisions in which both encoders are there in that format."""
-        towers: dict[Precision, set[Tower]] = {}
-        for artifact in self.info.artifacts:
-            if artifact.format == format:
-                towers.setdefault(artifact.precision, set()).add(artifact.tower)
-        return tuple(precision for precision, found in towers.items() if len(found) == 2)
-
-    def file(self, name: str) -> Path:
-        """The path of a file that `bundle.json` names."""
-        return self.path / name
-
-    def check_files(self) -> None:
-        """Compare every file with its recorded SHA-256.
-
-        Raises:
-            BundleError: a file is missing or differs.
-        """
-        for artifact in self.info.artifacts:
-            self.check_artifact(artifact)
-        for tokens in self.info.tokens:
-            self._check(_files(tokens), tokens.sha256, _EXPORT)
-        self._check([self.info.text.tokenizer], self.info.text.tokenizer_sha256, _EXPORT)
-
-    def check_artifact(self, artifact: Artifact) -> None:
-        """Compare the files of one artifact with its recorded SHA-256.
-
-        Raises:
-            BundleError: a file is missing or differs.
-        """
-        exported = (artifact.format, artifact.precision) == ("onnx", "fp32")
-        self._check(_files(artifact), artifact.sha256, _EXPORT if exported else _BUILD)
-
-    def _check(self, names: list[str], expected: str, remedy: str) -> None:
-        for name in names:
-            if not self.file(name).is_file():
-                raise BundleError(f"{self.file(name)} is missing; {remedy}")
-        if sha256_of(*(self.file(name) for name in names)) != expected:
-            raise BundleError(
-                f"{self.file(names[0])} differs from what {FILENAME} recorded (SHA-256); "
-                f"it was damaged or edited: {remedy}"
-            )
-
-    def size_of(self, artifact: Artifact) -> int:
-        """The bytes of the files of one artifact."""
-        return sum(self.file(name).stat().st_size for name in _files(artifact))
-
-    def with_artifacts(self, artifacts: Sequence[Artifact]) -> Bundle:
-        """This bundle with `artifacts`, each in the place of one for the same purpose."""
-        purposes = {artifact.purpose for artifact in artifacts}
-        kept = [a for a in self.info.artifacts if a.purpose not in purposes]
-        return self.with_info(artifacts=[a.model_dump() for a in (*kept, *artifacts)])
-
-    def with_parity(self, figures: Sequence[Parity]) -> Bundle:
-        """This bundle with `figures`, each in the place of an older one of its stage."""
-        stages = {figure.stage for figure in figures}
-        kept = [figure for figure in self.info.parity if figure.stage not in stages]
-        return self.with_info(parity=[figure.model_dump() for figure in (*kept, *figures)])
-
-    def with_info(self, **changes: object) -> Bundle:
-        """This bundle with fields of `bundle.json` replaced and validated; nothing is written."""
-        data = self.info.model_dump() | changes
-        return Bundle(path=self.path, info=BundleInfo.model_validate(data))
-
-    def save(self) -> None:
-        """Write `bundle.json`, whole or not at all."""
-        text = json.dumps(self.info.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
-        partial = self.path / f".{FILENAME}.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(self.path / FILENAME)
-
-
-def _files(encoder: Artifact | Tokens) -> list[str]:
-    return [encoder.file, *([encoder.external_data] if encoder.external_data else [])]
-
-
-def sha256_of(*files: Path) -> str:
-    """SHA-256 over the contents of `files`, in order, as hexadecimal digits."""
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            while chunk := stream.read(1 << 20):
-                digest.update(chunk)
-    return digest.hexdigest()
