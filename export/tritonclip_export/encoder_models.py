@@ -11,11 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from tritonclip_export import cpu, plans, tensorrt_target
+from tritonclip_export import plans, tensorrt_target
 from tritonclip_export.bundle import TOWERS, Bundle, BundleInfo, Precision, Tower, bucket_lengths
 from tritonclip_export.errors import RepositoryError
+from tritonclip_export.machine import cpu, gpus
 from tritonclip_export.plans import Item, Plans
-from tritonclip_export.tensorrt import gpus
 from tritonclip_export.tensorrt_target import Target
 
 Runtime = Literal["python", "onnxruntime", "tensorrt", "openvino"]

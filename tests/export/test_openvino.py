@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tritonclip_export import cpu, parity, samples, verify
+from tritonclip_export import parity, samples, verify
 from tritonclip_export.bundle import Bundle, Precision
-from tritonclip_export.cpu import Cpu
 from tritonclip_export.encoder_models import Execution
 from tritonclip_export.errors import BundleError, PrecisionError, RepositoryError
+from tritonclip_export.machine import cpu
+from tritonclip_export.machine.cpu import Cpu
 from tritonclip_export.model_config import read_config
 from tritonclip_export.openvino import artifacts, library, running
 from tritonclip_export.repository import assemble

@@ -7,10 +7,9 @@ import os
 import platform
 from datetime import datetime, timezone
 
-from tritonclip_export import cpu
 from tritonclip_export.bench.results import Machine
 from tritonclip_export.errors import EngineError
-from tritonclip_export.tensorrt import gpus
+from tritonclip_export.machine import cpu, gpus
 
 PACKAGES = ("tritonclip", "nvidia-pytriton", "onnxruntime", "numpy", "pillow", "tokenizers")
 

@@ -14,7 +14,7 @@ import psutil
 from tritonclip.endpoint import Endpoint
 from tritonclip_export.bench.results import GpuUsage, Usage
 from tritonclip_export.errors import EngineError
-from tritonclip_export.tensorrt import gpus
+from tritonclip_export.machine import gpus
 
 _LOCAL = ("127.0.0.1", "localhost", "::1", "0.0.0.0")
 _GPU_FIELDS = "index,name,utilization.gpu,memory.used,power.draw"

@@ -7,8 +7,8 @@ import importlib.util
 import os
 from typing import TYPE_CHECKING, Any
 
-from tritonclip_export import cpu
 from tritonclip_export.errors import PrecisionError
+from tritonclip_export.machine import cpu
 
 if TYPE_CHECKING:
     from tritonclip_export.bundle import Precision

@@ -25,7 +25,8 @@ from tritonclip_export.bundle import (
     sha256_of,
 )
 from tritonclip_export.errors import BundleError, EngineError
-from tritonclip_export.tensorrt import bindings, gpus, library
+from tritonclip_export.machine import gpus
+from tritonclip_export.tensorrt import bindings, library
 from tritonclip_export.tensorrt.builder import Detail, compile_graph
 from tritonclip_export.tensorrt.library import Compiler, Library
 from tritonclip_export.tensorrt.options import Options

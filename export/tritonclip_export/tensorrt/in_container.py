@@ -20,7 +20,8 @@ from tritonclip_export import container
 from tritonclip_export.bundle import Artifact, Bundle, Engine, Precision
 from tritonclip_export.container import ContainerError
 from tritonclip_export.errors import EngineError
-from tritonclip_export.tensorrt import bindings, gpus, library, trtexec
+from tritonclip_export.machine import gpus
+from tritonclip_export.tensorrt import bindings, library, trtexec
 from tritonclip_export.tensorrt.build_log import explain
 from tritonclip_export.tensorrt.builder import cache_folder
 from tritonclip_export.tensorrt.engines import (

@@ -20,9 +20,9 @@ from tritonclip_export.bench.workloads import Workload
 from tritonclip_export.bundle_models import BUNDLE_PARAMETER
 from tritonclip_export.encoder_models import IN_PYTHON
 from tritonclip_export.errors import EngineError, RepositoryError, TuningError
+from tritonclip_export.machine import gpus
 from tritonclip_export.model_config import read_config
 from tritonclip_export.parameters import PREFIX
-from tritonclip_export.tensorrt import gpus
 from tritonclip_export.tuning import findings, live
 from tritonclip_export.tuning.search import Objective, Outcome, Trial, search
 from tritonclip_export.tuning.setting import read_setting
