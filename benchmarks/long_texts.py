@@ -20,9 +20,9 @@ import numpy.typing as npt
 import record
 from servers import served
 from tritonclip import Client
-from tritonclip_export import sources
 from tritonclip_export.bundle import Bundle
 from tritonclip_export.encoder_models import Execution
+from tritonclip_export.served import code
 
 TWEMOJI = Path(__file__).parents[1] / "demo" / "twemoji.zip"
 DOCUMENTS = 300
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def _lengths(bundle: Bundle, texts: list[str]) -> dict[str, float]:
-    windows = sources.text_windows(bundle.info.text, bundle.path)
+    windows = code.text_windows(bundle.info.text, bundle.path)
     special = len(windows("")[0])
     split = [windows(text) for text in texts]
     return {

@@ -25,11 +25,12 @@ from PIL import Image
 
 import preprocessing_page
 import record
-from tritonclip_export import sources, verify
+from tritonclip_export import verify
 from tritonclip_export.bench import workloads
 from tritonclip_export.bundle import Bundle
-from tritonclip_export.parameters import PREPROCESS, Preprocess
 from tritonclip_export.precision.running import open_encoder
+from tritonclip_export.served import code
+from tritonclip_export.served.parameters import PREPROCESS, Preprocess
 
 DEMO = Path(__file__).parents[1] / "demo"
 PHOTOGRAPHS = {
@@ -53,7 +54,7 @@ def main() -> None:
     parser.add_argument("demo", type=Path, help="of demo/checkpoint")
     arguments = parser.parse_args()
     modes = [mode for mode in PREPROCESS if mode != "dali" or _has_dali()]
-    sources.set_up_pillow(1)
+    code.set_up_pillow(1)
     bundle, demo = Bundle.load(arguments.bundle), Bundle.load(arguments.demo)
     figures = {
         "bundle": bundle.info.source.reference,
@@ -76,7 +77,7 @@ def _has_dali() -> bool:
 
 def _pixels(bundle: Bundle, mode: Preprocess) -> Callable[[Sequence[bytes]], Pixels]:
     """What the server's code does with a batch in `mode`, on one core."""
-    transform = sources.image_transform(bundle.info.image, mode=mode)
+    transform = code.image_transform(bundle.info.image, mode=mode)
 
     def by_pillow(files: Sequence[bytes]) -> Pixels:
         batch = np.empty((len(files), 3, transform.height, transform.width), np.uint8)
@@ -86,7 +87,7 @@ def _pixels(bundle: Bundle, mode: Preprocess) -> Callable[[Sequence[bytes]], Pix
 
     if mode != "dali":
         return by_pillow
-    pipeline = sources.jpeg_pipeline(transform, verify.BATCH)
+    pipeline = code.jpeg_pipeline(transform, verify.BATCH)
 
     def by_dali(files: Sequence[bytes]) -> Pixels:
         placements = [pipeline.placement(file) for file in files]
@@ -185,7 +186,7 @@ def _enlarged(png: bytes, size: int) -> bytes:
 
 
 def _labels(demo: Bundle, names: Sequence[str], prompts: Sequence[str]) -> verify.Embeddings:
-    transform = sources.text_transform(demo.info.text, demo.path)
+    transform = code.text_transform(demo.info.text, demo.path)
     ids = transform.encode([prompt.replace("{}", name) for name in names for prompt in prompts])
     batches = [transform.pad(ids[i : i + 64]) for i in range(0, len(ids), 64)]
     with open_encoder(demo.file(demo.artifact("text").file), "fp32") as embed:

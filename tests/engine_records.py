@@ -9,8 +9,8 @@ from typing import Any
 
 from tritonclip_export.bundle import Artifact, Binding, Bundle, Engine, Profile, Tower, sha256_of
 from tritonclip_export.encoder_models import Execution
-from tritonclip_export.model_config import read_config
 from tritonclip_export.repository import assemble
+from tritonclip_export.served.model_config import read_config
 from tritonclip_export.tensorrt_target import Target
 
 VERSION = "11.1.0.106"

@@ -17,7 +17,6 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
-from tritonclip_export import sources
 from tritonclip_export.bench import summary
 from tritonclip_export.bench.load import Timing, closed_loop
 from tritonclip_export.bench.measure import Protocol
@@ -28,6 +27,7 @@ from tritonclip_export.bundle import Bundle, Precision
 from tritonclip_export.encoder_models import Runtime
 from tritonclip_export.graph import Encoder
 from tritonclip_export.openvino.running import FORMAT, open_model
+from tritonclip_export.served import code
 
 Embed = Callable[[list[bytes]], object]
 
@@ -74,11 +74,11 @@ def embedder(engine: Engine, bundle: Bundle, kind: Kind, *, spinning: bool = Tru
     """
     encode = _encoder(engine, bundle, kind, spinning=spinning)
     if kind == "image":
-        transform = sources.image_transform(bundle.info.image)
+        transform = code.image_transform(bundle.info.image)
         threads = ThreadPoolExecutor()
         return lambda batch: encode(np.stack(list(threads.map(transform.pixels, batch))))
     spec = bundle.info.text
-    tokens = sources.text_transform(spec, bundle.path, any_length=spec.dynamic_length)
+    tokens = code.text_transform(spec, bundle.path, any_length=spec.dynamic_length)
     return lambda batch: encode(tokens.pad(tokens.encode([text.decode() for text in batch])))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tritonclip_export import encoder_configs, parameters, sources, token_outputs, warmup
+from tritonclip_export import encoder_configs, token_outputs, warmup
 from tritonclip_export.bundle import Bundle, Tokens
 from tritonclip_export.encoder_models import (
     IN_PYTHON,
@@ -22,9 +22,10 @@ from tritonclip_export.encoder_models import (
     encoders,
     takes_any_length,
 )
-from tritonclip_export.model_config import parse_config, render_config
-from tritonclip_export.parameters import Limits, Preprocess
 from tritonclip_export.plans import Item
+from tritonclip_export.served import code, parameters
+from tritonclip_export.served.model_config import parse_config, render_config
+from tritonclip_export.served.parameters import Limits, Preprocess
 
 BUNDLE_PARAMETER = f"{parameters.PREFIX}bundle"
 """Of every model: the name of the bundle that it is of."""
@@ -92,7 +93,7 @@ class BundleModels:
         batches: Callable[[Item], Sequence[int]] = lambda _: (1,),
     ) -> Path:
         """Write one model from its skeleton; returns its version folder."""
-        skeleton = sources.sources() / model
+        skeleton = code.skeletons() / model
         text = (skeleton / "config.pbtxt").read_text(encoding="utf-8")
         config = parse_config(text, skeleton)
         config.name = f"{self.info.name}_{model}"
@@ -161,7 +162,7 @@ class BundleModels:
             info.name, info.text, self.max_batch, any_length=self.any_length
         )
         version = self._model("text_windows", values, with_windows)
-        tokens = sources.sources() / "text_tokenize" / "1" / "tokens.py"
+        tokens = code.skeletons() / "text_tokenize" / "1" / "tokens.py"
         shutil.copyfile(tokens, version / tokens.name)
 
     def _encoder(self, encoder: Encoder) -> dict[str, str]:
@@ -186,14 +187,14 @@ class BundleModels:
 
     def _padding(self) -> str:
         text = self.info.text
-        (ids,) = sources.text_transform(text, self.bundle.path).encode([warmup.TEXT])
+        (ids,) = code.text_transform(text, self.bundle.path).encode([warmup.TEXT])
         return parameters.padding(text, ends_with_pad=ids[-1] == text.pad_id)
 
 
 def _copy_code(library: str, version: Path) -> None:
     """What answers with an encoder in Triton's Python backend, and runs it with that library."""
     for file in ("encoders/answers.py", "image_preprocess/1/cores.py", f"{library}/model.py"):
-        source = sources.sources() / file
+        source = code.skeletons() / file
         shutil.copyfile(source, version / source.name)
 
 

@@ -13,8 +13,8 @@ from tritonclip_export.bundle import Precision
 from tritonclip_export.encoder_models import HALF, IN_PYTHON, Device, Encoder, Execution, Runtime
 from tritonclip_export.errors import RepositoryError
 from tritonclip_export.openvino.library import EXECUTED_IN
-from tritonclip_export.parameters import PREFIX
 from tritonclip_export.plans import Item, Plans, by_capability, default_file
+from tritonclip_export.served.parameters import PREFIX
 
 TENSORRT_PARAMETER = f"{PREFIX}tensorrt"
 VERSION_COMPATIBLE_PARAMETER = f"{PREFIX}version_compatible"

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from tritonclip_export import sources
 from tritonclip_export.bundle import sha256_of
 from tritonclip_export.errors import ExportError
+from tritonclip_export.served import code
 
 if TYPE_CHECKING:
     import torch
@@ -148,7 +148,7 @@ class Encoder:
         import onnxruntime as ort
 
         options = ort.SessionOptions()
-        options.intra_op_num_threads = sources.threads()
+        options.intra_op_num_threads = code.threads()
         options.log_severity_level = 3
         if not packed:
             options.add_session_config_entry("session.disable_prepacking", "1")

@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tritonclip_export import encoder_configs, parameters
+from tritonclip_export import encoder_configs
 from tritonclip_export.bundle import Bundle, Precision
 from tritonclip_export.bundle_models import BUNDLE_PARAMETER, BundleModels, link
 from tritonclip_export.encoder_models import Execution, Runtime
 from tritonclip_export.errors import RepositoryError
-from tritonclip_export.model_config import read_config
-from tritonclip_export.parameters import Limits, Preprocess
+from tritonclip_export.served import parameters
+from tritonclip_export.served.model_config import read_config
+from tritonclip_export.served.parameters import Limits, Preprocess
 from tritonclip_export.staging import replace_folder, staging_folder
 from tritonclip_export.tensorrt_target import Target
 from tritonclip_export.tuning import findings

@@ -26,11 +26,12 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from tritonclip_export import parity, sources, token_outputs
+from tritonclip_export import parity, token_outputs
 from tritonclip_export.bundle import Artifact, Bundle, Parity, Precision, TextSpec, Tower
 from tritonclip_export.dual_encoder import DualEncoder
 from tritonclip_export.errors import CheckpointError, ParityError, RepositoryError
 from tritonclip_export.graph import Encode
+from tritonclip_export.served import code
 
 Embeddings: TypeAlias = npt.NDArray[np.float32]
 Tensors: TypeAlias = Sequence[npt.NDArray[Any]]
@@ -174,7 +175,7 @@ def compare_inputs(
     checkpoint: DualEncoder, folder: Path, text: TextSpec, inputs: Inputs
 ) -> list[Parity]:
     """The two exact hops: token ids and pixels, by the code that runs in the server."""
-    transform = sources.text_transform(text, folder)
+    transform = code.text_transform(text, folder)
     ids = parity.compare_exact(
         "token ids",
         [checkpoint.token_ids([t])[0] for t in inputs.texts],
@@ -244,7 +245,7 @@ class Batches:
     def of(cls, bundle: Bundle, inputs: Inputs) -> Batches:
         """Preprocess and tokenize `inputs`."""
         pixels = _pixels(bundle.info.image, inputs)
-        transform = sources.text_transform(bundle.info.text, bundle.path)
+        transform = code.text_transform(bundle.info.text, bundle.path)
         ids = transform.encode(inputs.texts)
         return cls(
             [np.stack(some) for some in _batches(pixels)],
@@ -313,7 +314,7 @@ def _served(server: str, bundle: Bundle, inputs: Inputs, onnx: Pair) -> Hop:
 
 
 def _pixels(image: Any, inputs: Inputs) -> list[npt.NDArray[np.uint8]]:
-    transform = sources.image_transform(image)
+    transform = code.image_transform(image)
     return [transform.pixels(encoded) for encoded in inputs.images]
 
 

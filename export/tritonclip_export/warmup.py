@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tritonclip_export import samples, sources
+from tritonclip_export import samples
 from tritonclip_export.bundle import Bundle, bucket_lengths
+from tritonclip_export.served import code
 
 TEXT = "a photo of a cat"
 
@@ -36,7 +37,7 @@ def samples_for(model: str, bundle: Bundle) -> list[Sample]:
     if model == "image_preprocess":
         return [_string(photograph.stem, "IMAGE", photograph.read_bytes())]
     if model == "image_encoder":
-        pixels = sources.image_transform(bundle.info.image).pixels(photograph.read_bytes())
+        pixels = code.image_transform(bundle.info.image).pixels(photograph.read_bytes())
         return [Sample("image", "PIXELS", "TYPE_UINT8", pixels.shape, pixels.tobytes())]
     if model == "text_tokenize":
         return [_string("text", "TEXT", TEXT.encode())]
@@ -73,7 +74,7 @@ def _string(name: str, tensor: str, value: bytes) -> Sample:
 
 def _token_ids(bundle: Bundle) -> list[Sample]:
     """One sample of every length that the tokenizer pads to."""
-    transform = sources.text_transform(bundle.info.text, bundle.path)
+    transform = code.text_transform(bundle.info.text, bundle.path)
     (ids,) = transform.encode([TEXT])
     return [
         Sample(

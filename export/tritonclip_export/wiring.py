@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tritonclip_export.errors import RepositoryError
-from tritonclip_export.model_config import data_type_name, read_config
+from tritonclip_export.served.model_config import data_type_name, read_config
 
 Signature = tuple[int, tuple[int, ...]]
 

@@ -10,10 +10,10 @@ import pytest
 
 from tritonclip import Client, ImageError
 from tritonclip_export.bundle import Bundle
-from tritonclip_export.parameters import Limits
 from tritonclip_export.ports import Ports
 from tritonclip_export.repository import assemble
 from tritonclip_export.samples import sample_images
+from tritonclip_export.served.parameters import Limits
 from tritonclip_export.server import Server
 
 SMALL = min(sample_images(), key=lambda path: path.stat().st_size).read_bytes()

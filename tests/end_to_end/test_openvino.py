@@ -13,9 +13,9 @@ import pytest
 from tritonclip import Client
 from tritonclip_export import samples, verify
 from tritonclip_export.bundle import Bundle
-from tritonclip_export.model_config import read_config
 from tritonclip_export.openvino import library, running
 from tritonclip_export.ports import Ports
+from tritonclip_export.served.model_config import read_config
 from tritonclip_export.server import ModelLoadError, Server
 
 TRITONCLIP = Path(sys.executable).with_name("tritonclip")

@@ -13,9 +13,9 @@ from PIL import Image
 from tritonclip import Client, ImageError
 from tritonclip_export import samples, verify
 from tritonclip_export.bundle import Bundle
-from tritonclip_export.parameters import Preprocess
 from tritonclip_export.ports import Ports
 from tritonclip_export.repository import assemble
+from tritonclip_export.served.parameters import Preprocess
 from tritonclip_export.server import Server
 
 PHOTOGRAPH = next(path for path in samples.sample_images() if path.suffix == ".jpg")

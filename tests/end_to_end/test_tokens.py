@@ -16,8 +16,8 @@ from tritonclip_export.graph import Encoder
 from tritonclip_export.ports import Ports
 from tritonclip_export.repository import assemble
 from tritonclip_export.samples import sample_images
+from tritonclip_export.served.code import image_transform, text_transform
 from tritonclip_export.server import Server
-from tritonclip_export.sources import image_transform, text_transform
 
 TEXTS = ["a cat", "a photo of a rocket on its way to the moon"]
 

@@ -21,7 +21,7 @@ from tritonclip_export.errors import CheckpointError, ExportError
 from tritonclip_export.export import export
 from tritonclip_export.graph import Encoder
 from tritonclip_export.samples import opened_images
-from tritonclip_export.sources import text_transform
+from tritonclip_export.served.code import text_transform
 
 # The tokenizer's limit, and the one that Sentence Transformers puts below it.
 CONTEXT_LENGTHS = {"mclip": 24, "sentence-transformers": 20}

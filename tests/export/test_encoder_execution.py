@@ -14,9 +14,9 @@ from tritonclip_export.encoder_models import Device, Execution, Runtime
 from tritonclip_export.errors import RepositoryError
 from tritonclip_export.machine import cpu, gpus
 from tritonclip_export.machine.cpu import Cpu
-from tritonclip_export.model_config import read_config, render_config
 from tritonclip_export.ports import Ports
 from tritonclip_export.repository import assemble
+from tritonclip_export.served.model_config import read_config, render_config
 from tritonclip_export.server import ModelLoadError, Server
 
 

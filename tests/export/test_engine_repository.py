@@ -17,9 +17,9 @@ from tritonclip.errors import InvalidArgument
 from tritonclip_export.bundle import Bundle, Profile
 from tritonclip_export.cli import app
 from tritonclip_export.encoder_models import Execution
-from tritonclip_export.model_config import read_config, render_config
 from tritonclip_export.ports import Ports
 from tritonclip_export.repository import assemble
+from tritonclip_export.served.model_config import read_config, render_config
 from tritonclip_export.server import Server
 
 

@@ -18,9 +18,9 @@ from tritonclip_export.encoder_models import Execution
 from tritonclip_export.errors import BundleError, PrecisionError, RepositoryError
 from tritonclip_export.machine import cpu
 from tritonclip_export.machine.cpu import Cpu
-from tritonclip_export.model_config import read_config
 from tritonclip_export.openvino import artifacts, library, running
 from tritonclip_export.repository import assemble
+from tritonclip_export.served.model_config import read_config
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "int8")
 

@@ -10,10 +10,10 @@ import pytest
 from tritonclip_export.bundle import Bundle
 from tritonclip_export.encoder_models import Runtime
 from tritonclip_export.errors import BundleError, RepositoryError
-from tritonclip_export.model_config import read_config
-from tritonclip_export.parameters import PREPROCESS, Limits
 from tritonclip_export.repository import Missing, assemble
-from tritonclip_export.sources import sources
+from tritonclip_export.served.code import skeletons
+from tritonclip_export.served.model_config import read_config
+from tritonclip_export.served.parameters import PREPROCESS, Limits
 from tritonclip_export.wiring import check_repository
 
 MODELS = (
@@ -43,7 +43,7 @@ def contents(repository: Path) -> dict[str, tuple[int, bytes]]:
 
 
 def test_the_skeletons_are_valid_and_fit_together() -> None:
-    check_repository(sources())
+    check_repository(skeletons())
 
 
 @pytest.mark.parametrize("runtime", ["python", "onnxruntime", "tensorrt"])

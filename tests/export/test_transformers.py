@@ -19,7 +19,7 @@ from tritonclip_export.errors import CheckpointError, ExportError
 from tritonclip_export.export import export
 from tritonclip_export.graph import Encoder
 from tritonclip_export.samples import opened_images, sample_images
-from tritonclip_export.sources import text_transform
+from tritonclip_export.served.code import text_transform
 
 
 @pytest.fixture(scope="module")

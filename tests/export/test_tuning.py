@@ -16,8 +16,8 @@ from tritonclip.errors import InvalidArgument
 from tritonclip_export.bundle import Bundle
 from tritonclip_export.encoder_models import Execution
 from tritonclip_export.errors import RepositoryError, SettingRefusedError, TuningError
-from tritonclip_export.model_config import read_config
 from tritonclip_export.repository import Assembled, assemble
+from tritonclip_export.served.model_config import read_config
 from tritonclip_export.tuning import findings
 from tritonclip_export.tuning.search import (
     REPEATS,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from image_files import FILES, PROCESSORS, TRANSFORMS, photo, saved, spec
-from tritonclip_export import sources
 from tritonclip_export.bundle import ImageSpec
+from tritonclip_export.served import code
 from tritonclip_export.transformers_images import image_spec
 
 pytest.importorskip("nvidia.dali", reason="DALI is not installed")
@@ -32,8 +32,8 @@ def specs() -> dict[str, ImageSpec]:
 
 @pytest.mark.parametrize("name", [*TRANSFORMS, *PROCESSORS])
 def test_pixels_are_near_the_exact_ones_in_every_resize_mode(name: str) -> None:
-    transform = sources.image_transform(specs()[name], mode="dali")
-    pipeline = sources.jpeg_pipeline(transform, 16)
+    transform = code.image_transform(specs()[name], mode="dali")
+    pipeline = code.jpeg_pipeline(transform, 16)
     files = [FILES[file]() for file in JPEGS] + [saved(photo(40, 30), "JPEG", quality=95)]
 
     pixels = pipeline.pixels(files, [pipeline.placement(file) for file in files])
@@ -45,9 +45,7 @@ def test_pixels_are_near_the_exact_ones_in_every_resize_mode(name: str) -> None:
 
 
 def test_what_is_no_plain_complete_jpeg_is_left_to_pillow() -> None:
-    pipeline = sources.jpeg_pipeline(
-        sources.image_transform(spec(TRANSFORMS["squash"]), mode="dali"), 4
-    )
+    pipeline = code.jpeg_pipeline(code.image_transform(spec(TRANSFORMS["squash"]), mode="dali"), 4)
     assert all(pipeline.placement(FILES[name]()) for name in JPEGS)
     others = [make for name, make in FILES.items() if "jpeg" not in name and name != "odd margins"]
     others += [FILES["jpeg cmyk"], lambda: FILES["jpeg"]()[:4000], lambda: b""]
@@ -55,9 +53,7 @@ def test_what_is_no_plain_complete_jpeg_is_left_to_pillow() -> None:
 
 
 def test_a_file_that_cannot_be_decoded_spoils_one_batch_only() -> None:
-    pipeline = sources.jpeg_pipeline(
-        sources.image_transform(spec(TRANSFORMS["squash"]), mode="dali"), 4
-    )
+    pipeline = code.jpeg_pipeline(code.image_transform(spec(TRANSFORMS["squash"]), mode="dali"), 4)
     good = FILES["jpeg"]()
     hollow = good[: good.index(b"\xff\xda")] + b"\xff\xd9"  # no scan follows its header
     both = [pipeline.placement(good), pipeline.placement(hollow)]

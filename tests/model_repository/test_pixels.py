@@ -12,8 +12,8 @@ from torchvision.transforms import Compose
 
 from image_files import FILES, PROCESSORS, TRANSFORMS, photo, saved, spec, square
 from tritonclip_export.errors import CheckpointError
-from tritonclip_export.parameters import Limits
-from tritonclip_export.sources import image_transform
+from tritonclip_export.served.code import image_transform
+from tritonclip_export.served.parameters import Limits
 from tritonclip_export.transformers_images import image_spec
 
 

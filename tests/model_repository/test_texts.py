@@ -10,7 +10,7 @@ import pytest
 
 from tritonclip_export.bundle import Bundle
 from tritonclip_export.samples import sample_texts
-from tritonclip_export.sources import _load, text_transform
+from tritonclip_export.served.code import _load, text_transform
 
 
 @pytest.fixture(scope="module")

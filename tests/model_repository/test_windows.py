@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from tritonclip_export.bundle import Bundle
 from tritonclip_export.samples import sample_texts
-from tritonclip_export.sources import text_windows
+from tritonclip_export.served.code import text_windows
 
 Windows = Callable[[str], list[list[int]]]
 
@@ -45,7 +45,7 @@ def windows(served: Bundle) -> Windows:
 def test_windows_hold_every_token_once_and_in_order(
     text: str, windows: Windows, tokenizer: Tokenizer, served: Bundle
 ) -> None:
-    from tritonclip_export.sources import _load
+    from tritonclip_export.served.code import _load
 
     cleaned = _load("text_tokenize/1/tokens.py").clean(text, served.info.text.cleaning)
     encoding = tokenizer.encode(cleaned)
@@ -63,7 +63,7 @@ def test_windows_hold_every_token_once_and_in_order(
 
 @pytest.mark.parametrize("text", ["", "a cat", "two. sentences."])
 def test_a_text_that_fits_is_one_window(text: str, windows: Windows, served: Bundle) -> None:
-    from tritonclip_export.sources import text_transform
+    from tritonclip_export.served.code import text_transform
 
     transform = text_transform(served.info.text, served.path)
     assert windows(text) == transform.encode([text])

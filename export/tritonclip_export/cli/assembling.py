@@ -154,7 +154,7 @@ def assemble(
     from tritonclip_export import container, repository, tensorrt_target
     from tritonclip_export.bundle import Bundle
     from tritonclip_export.encoder_models import Execution
-    from tritonclip_export.parameters import Limits
+    from tritonclip_export.served.parameters import Limits
 
     engines = runtime is Runtime.tensorrt
     if (tag or tensorrt) and not engines:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from tritonclip_export.bundle import Tower
-from tritonclip_export.model_config import read_config, render_config
-from tritonclip_export.parameters import PREFIX
+from tritonclip_export.served.model_config import read_config, render_config
+from tritonclip_export.served.parameters import PREFIX
 from tritonclip_export.staging import staging_folder
 from tritonclip_export.tuning.setting import (
     FEEDERS,

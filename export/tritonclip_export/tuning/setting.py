@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tritonclip_export.bundle import Tower
-from tritonclip_export.parameters import PREFIX
+from tritonclip_export.served.parameters import PREFIX
 
 TUNED_PARAMETER = f"{PREFIX}tuned"
 """Marks a config that holds findings; its value is JSON and says where they come from."""

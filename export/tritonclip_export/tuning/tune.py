@@ -11,7 +11,6 @@ from typing import Any
 
 from tritonclip.endpoint import Endpoint
 from tritonclip.errors import InvalidArgument
-from tritonclip_export import sources
 from tritonclip_export.bench import environment
 from tritonclip_export.bench.measure import Protocol, measure, triton_service
 from tritonclip_export.bench.results import Measurement
@@ -21,8 +20,9 @@ from tritonclip_export.bundle_models import BUNDLE_PARAMETER
 from tritonclip_export.encoder_models import IN_PYTHON
 from tritonclip_export.errors import EngineError, RepositoryError, TuningError
 from tritonclip_export.machine import gpus
-from tritonclip_export.model_config import read_config
-from tritonclip_export.parameters import PREFIX
+from tritonclip_export.served import code
+from tritonclip_export.served.model_config import read_config
+from tritonclip_export.served.parameters import PREFIX
 from tritonclip_export.tuning import findings, live
 from tritonclip_export.tuning.search import Objective, Outcome, Trial, search
 from tritonclip_export.tuning.setting import read_setting
@@ -183,7 +183,7 @@ class _Run:
             return measurements[-1]
 
         machine = Machine(
-            sources.usable_cores(), _on_gpu(encoder), encoder.max_batch_size, self.concurrency
+            code.usable_cores(), _on_gpu(encoder), encoder.max_batch_size, self.concurrency
         )
         outcome = search(
             baseline,
@@ -233,7 +233,7 @@ class _Run:
         return {
             "date": environment.now(),
             "machine": environment.machine().cpu,
-            "cores": sources.usable_cores(),
+            "cores": code.usable_cores(),
             "objective": self.objective.name + (f", p99 at most {limit:g} ms" if limit else ""),
             "load": f"{workload.name}, concurrency {self.concurrency}",
             "gain": round(outcome.gain, 3),

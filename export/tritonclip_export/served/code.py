@@ -15,15 +15,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tritonclip_export import parameters
 from tritonclip_export.bundle import ImageSpec, TextSpec
+from tritonclip_export.served import parameters
 
 
 @cache
-def sources() -> Path:
+def skeletons() -> Path:
     """The folder of skeleton configs and Python-backend code."""
-    installed = Path(__file__).parent / "model_repository"
-    return installed if installed.is_dir() else Path(__file__).parents[2] / "model_repository"
+    installed = Path(__file__).parents[1] / "model_repository"
+    return installed if installed.is_dir() else Path(__file__).parents[3] / "model_repository"
 
 
 def image_transform(
@@ -92,9 +92,9 @@ def _as_parsed(values: dict[str, str]) -> dict[str, dict[str, str]]:
 @cache
 def _load(file: str) -> ModuleType:
     name = "tritonclip_export._served_" + Path(file).stem
-    spec = importlib.util.spec_from_file_location(name, sources() / file)
+    spec = importlib.util.spec_from_file_location(name, skeletons() / file)
     if spec is None or spec.loader is None:
-        raise ImportError(f"{sources() / file} is missing from the installation")
+        raise ImportError(f"{skeletons() / file} is missing from the installation")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up here
     spec.loader.exec_module(module)
