@@ -30,7 +30,7 @@ import record
 from peers.in_process import as_served
 from tritonclip_export import parity, samples, verify
 from tritonclip_export.bundle import TOWERS, Bundle, Tower
-from tritonclip_export.graph import Encoder
+from tritonclip_export.graph.encoder import Encoder
 from tritonclip_export.openvino.running import FORMAT, open_model
 
 BATCHES = (1, 8, 32)

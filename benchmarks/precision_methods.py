@@ -34,9 +34,11 @@ from torch.nn import functional as F
 
 import record
 from tritonclip import TritonClipError
-from tritonclip_export import checkpoint, graph, parity, precision, samples, verify
+from tritonclip_export import checkpoint, parity, precision, samples, verify
 from tritonclip_export.bundle import TOWERS, Artifact, Bundle, Tower
 from tritonclip_export.export import export
+from tritonclip_export.graph.encoder import Input
+from tritonclip_export.graph.tracing import trace
 from tritonclip_export.precision.emulation import emulated
 from tritonclip_export.precision.operators import PRODUCTS
 from tritonclip_export.tensorrt import library, profiles
@@ -221,11 +223,11 @@ def _trace_half(
     mean, std = (torch.tensor(x).view(1, 3, 1, 1) for x in (spec.mean, spec.std))
     if tower == "image":
         example = np.zeros((2, 3, spec.height, spec.width), np.uint8)
-        wanted = graph.Input("PIXELS", example, {0: "batch"})
+        wanted = Input("PIXELS", example, {0: "batch"})
     else:
         ids = loaded.token_ids(["a photo", "of a cat"]).astype(np.int32)
-        wanted = graph.Input("TOKEN_IDS", ids, {0: "batch", 1: "length"})
-    graph.trace(_Half(module, mean, std).eval(), wanted, file)
+        wanted = Input("TOKEN_IDS", ids, {0: "batch", 1: "length"})
+    trace(_Half(module, mean, std).eval(), wanted, file)
 
 
 def _rewrite(bundle: Bundle, tower: Tower, file: Path) -> None:

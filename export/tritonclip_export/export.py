@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tritonclip_export import graph, parity, samples, token_outputs, verify
+from tritonclip_export import parity, samples, token_outputs, verify
 from tritonclip_export.bundle import (
     FILENAME,
     NAME_PATTERN,
@@ -28,6 +28,8 @@ from tritonclip_export.bundle import (
 )
 from tritonclip_export.dual_encoder import DualEncoder
 from tritonclip_export.errors import BundleError
+from tritonclip_export.graph.encoder import OPSET, Input, check, written
+from tritonclip_export.graph.tracing import size_of, trace
 from tritonclip_export.staging import replace_folder, require_space, staging_folder
 
 if TYPE_CHECKING:
@@ -122,12 +124,12 @@ def _write(
     token_modules = token_outputs.towers(checkpoint, tokens)
     progress("converting the tokenizer")
     text = checkpoint.served_tokenizer().write(folder, dynamic_length=checkpoint.dynamic_length)
-    towers: list[tuple[Tower, torch.nn.Module, graph.Input]] = [
+    towers: list[tuple[Tower, torch.nn.Module, Input]] = [
         ("image", encoders.image_encoder(checkpoint), _image_input(checkpoint.image)),
         ("text", encoders.text_encoder(checkpoint), _text_input(checkpoint, text)),
     ]
     modules = [*(module for _, module, _ in towers), *token_modules.values()]
-    require_space(folder, sum(graph.size_of(module) for module in modules))
+    require_space(folder, sum(size_of(module) for module in modules))
     artifacts = []
     for tower, module, input in towers:
         progress(f"tracing and checking the {tower} encoder")
@@ -167,37 +169,35 @@ def _write(
 def _encoder(
     module: torch.nn.Module,
     tower: Tower,
-    input: graph.Input,
+    input: Input,
     folder: Path,
     dim: int,
     max_batch: int,
 ) -> Artifact:
     file = folder / f"{tower}_encoder.onnx"
-    graph.trace(module, input, file)
-    graph.check(file, input, dim=dim)
+    trace(module, input, file)
+    check(file, input, dim=dim)
     return Artifact(
         tower=tower,
         format="onnx",
         precision="fp32",
-        **graph.written(file),
+        **written(file),
         max_batch=max_batch,
-        opset=graph.OPSET,
+        opset=OPSET,
         built_with=_versions(),
     )
 
 
-def _image_input(image: ImageSpec) -> graph.Input:
+def _image_input(image: ImageSpec) -> Input:
     pixels = np.random.default_rng(0).integers(0, 256, (2, 3, image.height, image.width), np.uint8)
-    return graph.Input("PIXELS", pixels, {0: "batch"})
+    return Input("PIXELS", pixels, {0: "batch"})
 
 
-def _text_input(checkpoint: DualEncoder, text: TextSpec) -> graph.Input:
+def _text_input(checkpoint: DualEncoder, text: TextSpec) -> Input:
     ids = checkpoint.token_ids(["a photo", "of a cat"]).astype(np.int32)
     if not text.dynamic_length:
-        return graph.Input("TOKEN_IDS", ids, {0: "batch"})
-    return graph.Input(
-        "TOKEN_IDS", ids, {0: "batch", 1: "length"}, lengths=tuple(bucket_lengths(text))
-    )
+        return Input("TOKEN_IDS", ids, {0: "batch"})
+    return Input("TOKEN_IDS", ids, {0: "batch", 1: "length"}, lengths=tuple(bucket_lengths(text)))
 
 
 def _versions() -> dict[str, str]:

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from tritonclip_export import graph, parity
+from tritonclip_export import parity
 from tritonclip_export.bundle import Bundle, Parity, Tokens, Tower
 from tritonclip_export.dual_encoder import DualEncoder
 from tritonclip_export.errors import ExportError
-from tritonclip_export.graph import CHECKED_BATCHES, Encoder, Input
+from tritonclip_export.graph.encoder import CHECKED_BATCHES, Encoder, Input, written
+from tritonclip_export.graph.tracing import trace
 
 if TYPE_CHECKING:
     import torch
@@ -58,24 +59,24 @@ def export(
     Raises:
         ExportError: a module cannot be traced, or its graph fails a check.
     """
-    written = []
+    traced = []
     for tower, module in modules.items():
         layer = layers[tower]
         progress(f"tracing and checking the {tower} tower up to layer {layer}")
         file = folder / f"{tower}_tokens_encoder.onnx"
-        graph.trace(module, inputs[tower], file, output=OUTPUT)
+        trace(module, inputs[tower], file, output=OUTPUT)
         shape = _check(file, inputs[tower])
-        written.append(
+        traced.append(
             Tokens(
                 tower=tower,
                 layer=layer,
                 count=shape[1] if tower == "image" else None,
                 width=shape[2],
-                **graph.written(file),
+                **written(file),
                 max_batch=max_batch,
             )
         )
-    return tuple(written)
+    return tuple(traced)
 
 
 def _check(file: Path, input: Input) -> tuple[int, ...]:

@@ -30,7 +30,7 @@ from tritonclip_export import parity, token_outputs
 from tritonclip_export.bundle import Artifact, Bundle, Parity, Precision, TextSpec, Tower
 from tritonclip_export.dual_encoder import DualEncoder
 from tritonclip_export.errors import CheckpointError, ParityError, RepositoryError
-from tritonclip_export.graph import Encode
+from tritonclip_export.graph.encoder import Encode
 from tritonclip_export.served import code
 
 Embeddings: TypeAlias = npt.NDArray[np.float32]

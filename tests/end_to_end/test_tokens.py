@@ -12,7 +12,7 @@ import tritonclient.grpc as triton_grpc
 
 from tritonclip import Client
 from tritonclip_export.bundle import Bundle
-from tritonclip_export.graph import Encoder
+from tritonclip_export.graph.encoder import Encoder
 from tritonclip_export.ports import Ports
 from tritonclip_export.repository import assemble
 from tritonclip_export.samples import sample_images

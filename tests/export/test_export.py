@@ -15,12 +15,13 @@ import onnx
 import pytest
 import torch
 
-from tritonclip_export import graph, verify
+from tritonclip_export import verify
 from tritonclip_export.bundle import Bundle, recipes
 from tritonclip_export.checkpoint import load, parse
 from tritonclip_export.errors import BundleError, DiskSpaceError, ExportError, ParityError
 from tritonclip_export.export import export, up_to_date
-from tritonclip_export.graph import Encoder
+from tritonclip_export.graph import tracing
+from tritonclip_export.graph.encoder import Encoder, Input, check
 from tritonclip_export.samples import sample_images, sample_texts
 
 FAMILIES = ("demo", "siglip", "resnet")
@@ -166,7 +167,7 @@ def test_weights_past_the_protobuf_limit_go_to_a_file_beside_the_graph(
     dual_encoder: Callable[[str], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The limit is lowered so that a small model crosses it."""
-    monkeypatch.setattr(graph, "EXTERNAL_DATA_FROM_BYTES", 1_000_000)
+    monkeypatch.setattr(tracing, "EXTERNAL_DATA_FROM_BYTES", 1_000_000)
 
     exported = export(dual_encoder("resnet"), tmp_path / "big", name="big", max_batch=2)
 
@@ -277,7 +278,7 @@ def test_a_graph_that_breaks_the_contract_is_refused(
     damage(model)
     file = tmp_path / "image_encoder.onnx"
     onnx.save(model, file)
-    example = graph.Input("PIXELS", np.zeros((2, 3, 64, 64), np.uint8), {0: "batch"})
+    example = Input("PIXELS", np.zeros((2, 3, 64, 64), np.uint8), {0: "batch"})
 
     with pytest.raises(ExportError, match=message):
-        graph.check(file, example, dim=64)
+        check(file, example, dim=64)

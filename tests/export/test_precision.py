@@ -13,12 +13,13 @@ import pytest
 import torch
 
 from stress import write_stressed
-from tritonclip_export import graph, parity, precision, samples, verify
+from tritonclip_export import parity, precision, samples, verify
 from tritonclip_export.bundle import Bundle, Precision
 from tritonclip_export.checkpoint import load, parse
 from tritonclip_export.dual_encoder import DualEncoder
 from tritonclip_export.errors import DiskSpaceError, PrecisionError
 from tritonclip_export.export import export
+from tritonclip_export.graph import tracing
 from tritonclip_export.precision import activations, graphs, policy
 from tritonclip_export.precision.emulation import round_in_fp32
 from tritonclip_export.precision.lower import FLOATING, FP16
@@ -296,7 +297,7 @@ def test_weights_beside_the_graph_stay_beside_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As for towers of more than two gigabytes."""
-    monkeypatch.setattr(graph, "EXTERNAL_DATA_FROM_BYTES", 1_000_000)
+    monkeypatch.setattr(tracing, "EXTERNAL_DATA_FROM_BYTES", 1_000_000)
     monkeypatch.setattr(graphs, "EXTERNAL_DATA_FROM_BYTES", 1_000_000)
     bundle = export(dual_encoder("resnet"), tmp_path / "b", name="big", max_batch=2)
     assert bundle.artifact("text").external_data == "text_encoder.onnx.data"
@@ -323,7 +324,7 @@ def test_weights_that_a_repository_shares_are_lowered_as_well(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Half as large they need no file beside the graph, nor do those that stay as they are."""
-    monkeypatch.setattr(graph, "EXTERNAL_DATA_FROM_BYTES", 1_000_000)
+    monkeypatch.setattr(tracing, "EXTERNAL_DATA_FROM_BYTES", 1_000_000)
     bundle = export(dual_encoder("resnet"), tmp_path / "b", name="shared", max_batch=2)
     assemble([bundle], tmp_path / "repository", runtime="python")
     weights = bundle.file("text_encoder.onnx.data")

@@ -16,7 +16,7 @@ from tritonclip_export.bundle import Bundle, Tower
 from tritonclip_export.checkpoint import DualEncoder
 from tritonclip_export.errors import ExportError
 from tritonclip_export.export import export, up_to_date
-from tritonclip_export.graph import Encoder
+from tritonclip_export.graph.encoder import Encoder
 from tritonclip_export.samples import opened_images, sample_texts
 
 # A plain ViT of open_clip's; SigLIP's, whose image tower is timm's and whose text tower attends to

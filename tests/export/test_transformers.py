@@ -17,7 +17,7 @@ from tritonclip_export.checkpoint import load, parse
 from tritonclip_export.dual_encoder import DualEncoder
 from tritonclip_export.errors import CheckpointError, ExportError
 from tritonclip_export.export import export
-from tritonclip_export.graph import Encoder
+from tritonclip_export.graph.encoder import Encoder
 from tritonclip_export.samples import opened_images, sample_images
 from tritonclip_export.served.code import text_transform
 

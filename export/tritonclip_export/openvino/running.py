@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from tritonclip_export.bundle import Bundle, Precision, Tower
 from tritonclip_export.errors import PrecisionError
-from tritonclip_export.graph import Encode
+from tritonclip_export.graph.encoder import Encode
 from tritonclip_export.openvino import library
 from tritonclip_export.verify import Batches, Embeddings, Pair, run
 

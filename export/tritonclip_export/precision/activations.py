@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from tritonclip_export.graph import OUTPUT
+from tritonclip_export.graph.encoder import OUTPUT
 from tritonclip_export.precision import graphs
 from tritonclip_export.precision.graphs import FLOAT, is_constant, is_float
 from tritonclip_export.precision.lower import Lower

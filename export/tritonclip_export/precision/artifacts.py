@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tritonclip_export import graph, parity, verify
+from tritonclip_export import parity, verify
 from tritonclip_export.bundle import (
     TOWERS,
     Artifact,
@@ -23,6 +23,7 @@ from tritonclip_export.bundle import (
     recipes,
 )
 from tritonclip_export.errors import PrecisionError
+from tritonclip_export.graph.encoder import written
 from tritonclip_export.precision import activations, bisection, graphs, int8, policy
 from tritonclip_export.precision.emulation import emulated
 from tritonclip_export.precision.lower import FLOATING, INT8, Lower
@@ -144,7 +145,7 @@ def _write(
         tower=source.tower,
         format="onnx",
         precision=recipe.precision,
-        **graph.written(file),
+        **written(file),
         max_batch=source.max_batch,
         opset=graphs.load(file).opset_imports[""],
         built_with=_versions(),

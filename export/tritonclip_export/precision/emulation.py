@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from tritonclip_export.graph import Encode
+from tritonclip_export.graph.encoder import Encode
 from tritonclip_export.precision import graphs
 from tritonclip_export.precision.graphs import FLOAT
 from tritonclip_export.precision.lower import FLOATING, Lower

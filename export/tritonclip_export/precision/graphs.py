@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from tritonclip_export.errors import ExportError
-from tritonclip_export.graph import EXTERNAL_DATA_FROM_BYTES, EXTERNAL_DATA_SUFFIX
+from tritonclip_export.graph.encoder import EXTERNAL_DATA_FROM_BYTES, EXTERNAL_DATA_SUFFIX
 from tritonclip_export.precision.operators import CONTROL_FLOW
 from tritonclip_export.served import code
 from tritonclip_export.staging import require_space

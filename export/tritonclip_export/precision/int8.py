@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from tritonclip_export.graph import external_data_of
+from tritonclip_export.graph.encoder import external_data_of
 from tritonclip_export.precision.activations import Activations
 from tritonclip_export.precision.graphs import layer_of
 from tritonclip_export.precision.lower import INT8

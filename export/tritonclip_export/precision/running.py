@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tritonclip_export.bundle import Precision
-from tritonclip_export.graph import Encode, Encoder
+from tritonclip_export.graph.encoder import Encode, Encoder
 from tritonclip_export.precision.emulation import emulated
 from tritonclip_export.precision.lower import FLOATING
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from tritonclip_export.bundle import Binding, BundleInfo, Tower
 from tritonclip_export.errors import EngineError
-from tritonclip_export.graph import OUTPUT
+from tritonclip_export.graph.encoder import OUTPUT
 
 INPUTS: dict[Tower, str] = {"image": "PIXELS", "text": "TOKEN_IDS"}
 

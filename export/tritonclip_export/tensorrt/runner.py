@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from tritonclip_export.bundle import Artifact, Bundle, Engine, Precision, Profile, Tower
 from tritonclip_export.errors import EngineError
-from tritonclip_export.graph import OUTPUT, Encode
+from tritonclip_export.graph.encoder import OUTPUT, Encode
 from tritonclip_export.machine import gpus
 from tritonclip_export.tensorrt import library
 from tritonclip_export.tensorrt.bindings import INPUTS

@@ -1,13 +1,11 @@
-"""Encoders as ONNX graphs: tracing, and the checks a graph passes before it is kept."""
+"""An encoder as an ONNX graph: its files, opening it, and the checks before it is kept."""
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
+from typing import Any, TypeAlias, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +13,6 @@ import numpy.typing as npt
 from tritonclip_export.bundle import sha256_of
 from tritonclip_export.errors import ExportError
 from tritonclip_export.served import code
-
-if TYPE_CHECKING:
-    import torch
 
 OPSET = 20
 OUTPUT = "EMBEDDING"
@@ -52,55 +47,6 @@ class Input:
         """One row of the example at every length, the example's own the last."""
         item = self.example[:1]
         return [item[:, :length] for length in self.lengths] or [item]
-
-
-def trace(module: torch.nn.Module, input: Input, file: Path, output: str = OUTPUT) -> None:
-    """Trace `module` with `torch.onnx.export` and write it to `file`.
-
-    Raises:
-        ExportError: PyTorch cannot trace or translate the module; quotes why.
-    """
-    import torch
-
-    from tritonclip_export.early_pooling import pool_early
-
-    # Its optimiser warns of every node that it leaves as it is.
-    logging.getLogger("onnxscript").setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                module,
-                (torch.from_numpy(input.example),),
-                input_names=[input.name],
-                output_names=[output],
-                dynamic_shapes=(dict.fromkeys(input.dynamic_axes, torch.export.Dim.DYNAMIC),),
-                opset_version=OPSET,
-                dynamo=True,
-                optimize=True,
-                verbose=False,
-            )
-    except Exception as error:  # whatever the tracer hits, in any library the tower is made of
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ExportError(f"{input.name}: the encoder cannot be traced: {reason[0]}") from error
-    if program is None:
-        raise ExportError(f"{input.name}: torch.onnx.export returned nothing")
-    model: Any = program.model
-    for axis, name in input.dynamic_axes.items():
-        model.graph.inputs[0].shape[axis] = name
-    for axis, name in input.dynamic_axes.items():
-        if axis < len(model.graph.outputs[0].shape) - 1:
-            model.graph.outputs[0].shape[axis] = name
-    for node in model.graph:
-        # Half of a small graph, and full of paths of this machine.
-        node.metadata_props.pop("pkg.torch.onnx.stack_trace", None)
-    pool_early(model.graph)
-    program.save(file, external_data=size_of(module) > EXTERNAL_DATA_FROM_BYTES)
-
-
-def size_of(module: torch.nn.Module) -> int:
-    """The bytes that the weights of a module take in its graph."""
-    return sum(t.numel() * t.element_size() for t in module.state_dict().values())
 
 
 def external_data_of(file: Path) -> Path | None:

@@ -14,8 +14,9 @@ import torch
 from torch import nn
 from torch.nn.functional import gelu, normalize
 
-from tritonclip_export import graph
 from tritonclip_export.bundle import Bundle
+from tritonclip_export.graph.encoder import Input
+from tritonclip_export.graph.tracing import trace
 
 CHANNELS = 16
 
@@ -86,7 +87,7 @@ def traced(module: nn.Module, folder: Path) -> tuple[Any, np.ndarray, np.ndarray
     x = torch.randn(2, 8, CHANNELS)
     module.eval().requires_grad_(False)
     file = folder / "graph.onnx"
-    graph.trace(module, graph.Input("TOKENS", x.numpy(), {0: "batch"}), file)
+    trace(module, Input("TOKENS", x.numpy(), {0: "batch"}), file)
     more = torch.randn(5, 8, CHANNELS)
     session = ort.InferenceSession(file, providers=["CPUExecutionProvider"])
     (answer,) = session.run(None, {"TOKENS": more.numpy()})
