@@ -19,11 +19,14 @@ import numpy as np
 import record
 from servers import served
 from tritonclip import Client
-from tritonclip_export import checkpoint, precision, samples, verify
+from tritonclip_export import checkpoint, precision, samples
 from tritonclip_export.bundle import Bundle, Precision
 from tritonclip_export.encoder_models import Execution
 from tritonclip_export.openvino import artifacts as openvino
 from tritonclip_export.openvino import running
+from tritonclip_export.parity.inputs import Batches, Inputs
+from tritonclip_export.parity.pairs import Pair, reference_embeddings
+from tritonclip_export.precision.running import onnx_embeddings
 
 # FP16 and BF16 are emulated on a machine without CUDA.
 PRECISIONS: tuple[Precision, ...] = ("fp16", "bf16", "int8")
@@ -41,16 +44,16 @@ def main() -> None:
         labels: dict[str, str] = json.loads(archive.read("labels.json"))
         images = tuple(archive.read(f"{slug}.png") for slug in labels)
     texts = tuple(prompt.replace("{}", x) for x in labels.values() for prompt in prompts)
-    inputs = verify.Inputs(images, texts)
+    inputs = Inputs(images, texts)
 
-    pairs = {"PyTorch": verify.reference_embeddings(_checkpoint(bundle), inputs)}
-    batches = verify.Batches.of(bundle, inputs)
+    pairs = {"PyTorch": reference_embeddings(_checkpoint(bundle), inputs)}
+    batches = Batches.of(bundle, inputs)
     batches = dataclasses.replace(batches, token_ids=batches.padded_ids)  # together, for speed
-    pairs["ONNX Runtime"] = verify.onnx_embeddings(bundle, batches)
-    measured_on = verify.Inputs.read(samples.sample_images(), samples.sample_texts())
+    pairs["ONNX Runtime"] = onnx_embeddings(bundle, batches)
+    measured_on = Inputs.read(samples.sample_images(), samples.sample_texts())
     for at in PRECISIONS:
         bundle = precision.write(bundle, at, inputs=measured_on)
-        pairs[at] = verify.onnx_embeddings(bundle, batches, at)
+        pairs[at] = onnx_embeddings(bundle, batches, at)
     for at in IN_OPENVINO:
         bundle = openvino.write(bundle, at, inputs=measured_on)
         pairs[f"openvino {at}"] = running.embeddings(bundle, batches, at)
@@ -58,7 +61,7 @@ def main() -> None:
         served(bundle, Execution(precision="fp32")) as server,
         Client(server.grpc_url) as client,
     ):
-        pairs["served"] = verify.Pair(client.embed_images(images), client.embed_texts(texts))
+        pairs["served"] = Pair(client.embed_images(images), client.embed_texts(texts))
 
     chosen = {name: _ranking(pair, len(prompts)) for name, pair in pairs.items()}
     right = np.arange(len(labels))[:, None]
@@ -79,7 +82,7 @@ def _checkpoint(bundle: Bundle) -> checkpoint.DualEncoder:
     return checkpoint.load(checkpoint.parse(bundle.info.source.reference))
 
 
-def _ranking(pair: verify.Pair, prompts: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+def _ranking(pair: Pair, prompts: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
     """Labels in falling order for each image, [images, labels]."""
     labels = pair.texts.reshape(-1, prompts, pair.texts.shape[-1]).mean(axis=1)
     labels /= np.linalg.norm(labels, axis=1, keepdims=True)

@@ -28,10 +28,12 @@ import psutil
 
 import record
 from peers.in_process import as_served
-from tritonclip_export import parity, samples, verify
+from tritonclip_export import samples
 from tritonclip_export.bundle import TOWERS, Bundle, Tower
 from tritonclip_export.graph.encoder import Encoder
 from tritonclip_export.openvino.running import FORMAT, open_model
+from tritonclip_export.parity.figures import TOLERANCES, compare
+from tritonclip_export.parity.inputs import Batches, Inputs
 
 BATCHES = (1, 8, 32)
 SECONDS = 0.7
@@ -67,8 +69,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundle", type=Path)
     bundle = Bundle.load(parser.parse_args().bundle)
-    inputs = verify.Inputs.read(samples.sample_images(), samples.sample_texts())
-    batches = verify.Batches.of(bundle, inputs)
+    inputs = Inputs.read(samples.sample_images(), samples.sample_texts())
+    batches = Batches.of(bundle, inputs)
     figures: dict[str, Any] = {"checkpoint": bundle.name}
     for tower in TOWERS:
         tensors = [np.asarray(item) for item in batches.of_tower(tower)]
@@ -89,8 +91,8 @@ def _tower(bundle: Bundle, tower: Tower, tensors: list[Tensor]) -> dict[str, Any
         reference = workers[ENGINES[0].name].embeddings
         figures = {}
         for name, worker in workers.items():
-            tolerance = parity.TOLERANCES["int8" if "INT8" in name else "bf16"]
-            found = parity.compare(name, reference, worker.embeddings, tolerance)
+            tolerance = TOLERANCES["int8" if "INT8" in name else "bf16"]
+            found = compare(name, reference, worker.embeddings, tolerance)
             figures[name] = {
                 "per_second": {str(b): statistics.median(rates[name][b]) for b in BATCHES},
                 "memory_mib": worker.ask(None),

@@ -34,13 +34,17 @@ from torch.nn import functional as F
 
 import record
 from tritonclip import TritonClipError
-from tritonclip_export import checkpoint, parity, precision, samples, verify
+from tritonclip_export import checkpoint, precision, samples
 from tritonclip_export.bundle import TOWERS, Artifact, Bundle, Tower
 from tritonclip_export.export import export
 from tritonclip_export.graph.encoder import Input
 from tritonclip_export.graph.tracing import trace
+from tritonclip_export.parity.figures import TOLERANCES, compare
+from tritonclip_export.parity.inputs import Batches, Inputs
+from tritonclip_export.parity.pairs import Pair, run
 from tritonclip_export.precision.emulation import emulated
 from tritonclip_export.precision.operators import PRODUCTS
+from tritonclip_export.precision.running import onnx_embeddings
 from tritonclip_export.tensorrt import library, profiles
 from tritonclip_export.tensorrt.builder import compile_graph
 from tritonclip_export.tensorrt.options import Options
@@ -80,10 +84,10 @@ def main() -> None:
 
 
 def _compare(bundle: Bundle, methods: dict[str, Method]) -> dict[str, Any]:
-    samples_ = verify.Batches.of(bundle, _samples())
-    emoji = verify.Batches.of(bundle, _emoji())
-    reference = verify.onnx_embeddings(bundle, samples_)
-    zero_shot = verify.onnx_embeddings(bundle, emoji)
+    samples_ = Batches.of(bundle, _samples())
+    emoji = Batches.of(bundle, _emoji())
+    reference = onnx_embeddings(bundle, samples_)
+    zero_shot = onnx_embeddings(bundle, emoji)
     figures: dict[str, Any] = {"fp32": {"top1": _top1(zero_shot), **_compiled(bundle, None)}}
     for name, method in methods.items():
         began = time.monotonic()
@@ -110,7 +114,7 @@ def _compare(bundle: Bundle, methods: dict[str, Method]) -> dict[str, Any]:
 
 def _errors(reference: Any, candidate: Any) -> dict[str, float | None]:
     """None for what is not a number any more."""
-    found = parity.compare("", reference, candidate, parity.TOLERANCES["fp16"])
+    found = compare("", reference, candidate, TOLERANCES["fp16"])
     values = {"of_spread": found.relative_to_spread, "min_cosine": found.min_cosine}
     return {
         name: None
@@ -156,23 +160,23 @@ def _engine(rtx: Any, bundle: Bundle, artifact: Artifact, file: Path) -> dict[st
     return {"layers": built.engine.layers, "megabytes": round(built.engine.size_bytes / 1e6, 1)}
 
 
-def _embed(folder: Path, batches: verify.Batches) -> verify.Pair:
+def _embed(folder: Path, batches: Batches) -> Pair:
     with emulated(folder / "image.onnx") as image, emulated(folder / "text.onnx") as text:
-        return verify.Pair(verify.run(image, batches.pixels), verify.run(text, batches.padded_ids))
+        return Pair(run(image, batches.pixels), run(text, batches.padded_ids))
 
 
-def _samples() -> verify.Inputs:
-    return verify.Inputs.read(samples.sample_images(), samples.sample_texts())
+def _samples() -> Inputs:
+    return Inputs.read(samples.sample_images(), samples.sample_texts())
 
 
-def _emoji() -> verify.Inputs:
+def _emoji() -> Inputs:
     with zipfile.ZipFile(DEMO / "twemoji.zip") as archive:
         labels: dict[str, str] = json.loads(archive.read("labels.json"))
         images = tuple(archive.read(f"{slug}.png") for slug in labels)
-    return verify.Inputs(images, tuple(f"the {label} emoji" for label in labels.values()))
+    return Inputs(images, tuple(f"the {label} emoji" for label in labels.values()))
 
 
-def _top1(pair: verify.Pair) -> float:
+def _top1(pair: Pair) -> float:
     """The share of images nearest to the text of their own number."""
     chosen = np.nan_to_num(pair.images @ pair.texts.T, nan=-1.0).argmax(axis=1)
     return float((chosen == np.arange(len(chosen))).mean())
@@ -237,7 +241,7 @@ def _rewrite(bundle: Bundle, tower: Tower, file: Path) -> None:
 
 
 def _autocast(python: Path, bundle: Bundle, tower: Tower, file: Path) -> None:
-    batches = verify.Batches.of(bundle, _samples())
+    batches = Batches.of(bundle, _samples())
     name, batch = (
         ("PIXELS", batches.pixels[0]) if tower == "image" else ("TOKEN_IDS", batches.padded_ids[0])
     )

@@ -25,9 +25,10 @@ from PIL import Image
 
 import preprocessing_page
 import record
-from tritonclip_export import verify
 from tritonclip_export.bench import workloads
 from tritonclip_export.bundle import Bundle
+from tritonclip_export.parity.inputs import BATCH, Embeddings
+from tritonclip_export.parity.pairs import run
 from tritonclip_export.precision.running import open_encoder
 from tritonclip_export.served import code
 from tritonclip_export.served.parameters import PREPROCESS, Preprocess
@@ -44,7 +45,7 @@ ENLARGED = (512, 400)
 SECONDS = 4.0
 
 Pixels = npt.NDArray[np.uint8]
-Embed = Callable[[Pixels], verify.Embeddings]
+Embed = Callable[[Pixels], Embeddings]
 
 
 def main() -> None:
@@ -87,7 +88,7 @@ def _pixels(bundle: Bundle, mode: Preprocess) -> Callable[[Sequence[bytes]], Pix
 
     if mode != "dali":
         return by_pillow
-    pipeline = code.jpeg_pipeline(transform, verify.BATCH)
+    pipeline = code.jpeg_pipeline(transform, BATCH)
 
     def by_dali(files: Sequence[bytes]) -> Pixels:
         placements = [pipeline.placement(file) for file in files]
@@ -162,8 +163,8 @@ def _zero_shot(demo: Bundle, size: int, modes: Sequence[Preprocess]) -> dict[str
     for mode in modes:
         pixels = _pixels(demo, mode)
         with _encoder(demo) as embed:
-            batches = range(0, len(files), verify.BATCH)
-            images = [embed(pixels(files[i : i + verify.BATCH])) for i in batches]
+            batches = range(0, len(files), BATCH)
+            images = [embed(pixels(files[i : i + BATCH])) for i in batches]
         rankings[mode] = np.argsort(-(np.concatenate(images) @ labels.T), axis=1, kind="stable")
     right = np.arange(len(names))[:, None]
     return {
@@ -185,12 +186,12 @@ def _enlarged(png: bytes, size: int) -> bytes:
     return encoded.getvalue()
 
 
-def _labels(demo: Bundle, names: Sequence[str], prompts: Sequence[str]) -> verify.Embeddings:
+def _labels(demo: Bundle, names: Sequence[str], prompts: Sequence[str]) -> Embeddings:
     transform = code.text_transform(demo.info.text, demo.path)
     ids = transform.encode([prompt.replace("{}", name) for name in names for prompt in prompts])
     batches = [transform.pad(ids[i : i + 64]) for i in range(0, len(ids), 64)]
     with open_encoder(demo.file(demo.artifact("text").file), "fp32") as embed:
-        texts = verify.run(embed, batches).reshape(len(names), len(prompts), -1).mean(axis=1)
+        texts = run(embed, batches).reshape(len(names), len(prompts), -1).mean(axis=1)
     return np.asarray(texts / np.linalg.norm(texts, axis=1, keepdims=True))
 
 

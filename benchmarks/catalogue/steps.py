@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 
 import hub_checkpoints
 from catalogue.child import SEED, Work
-from tritonclip_export import samples, verify
+from tritonclip_export import samples
 from tritonclip_export.bundle import Bundle
+from tritonclip_export.parity.figures import require
+from tritonclip_export.parity.inputs import Batches, Inputs
+from tritonclip_export.parity.pairs import Pair, compare_pairs
+from tritonclip_export.precision.running import onnx_embeddings
 from tritonclip_export.references import HUB_PREFIX
 
 if TYPE_CHECKING:
@@ -74,29 +78,26 @@ def serve(work: Work) -> None:
     if not work.serve:
         return
     from tritonclip import Client
-    from tritonclip_export import parity
     from tritonclip_export.ports import Ports
     from tritonclip_export.repository import assemble
     from tritonclip_export.server import Server
 
     bundle: Bundle = work.results["bundle"]
-    inputs = verify.Inputs.read(samples.sample_images(), samples.sample_texts())
+    inputs = Inputs.read(samples.sample_images(), samples.sample_texts())
     with work.step("serve"):
         assemble([bundle], work.folder / "repository", runtime="python")
         with (
             Server(work.folder / "repository", ports=Ports(0, 0, 0)) as server,
             Client(server.grpc_url) as client,
         ):
-            served = verify.Pair(
-                client.embed_images(inputs.images), client.embed_texts(inputs.texts)
-            )
-        figures = verify.compare_pairs(
+            served = Pair(client.embed_images(inputs.images), client.embed_texts(inputs.texts))
+        figures = compare_pairs(
             "served",
-            verify.onnx_embeddings(bundle, verify.Batches.of(bundle, inputs)),
+            onnx_embeddings(bundle, Batches.of(bundle, inputs)),
             served,
         )
         work.row.facts["parity"] |= {figure.stage: figure.model_dump() for figure in figures}
-        parity.require(figures)
+        require(figures)
 
 
 def lower(work: Work) -> None:
@@ -104,7 +105,7 @@ def lower(work: Work) -> None:
     from tritonclip_export import precision
 
     work.results.pop("checkpoint", None)  # its memory is wanted
-    inputs = verify.Inputs.read(samples.sample_images(), samples.sample_texts())
+    inputs = Inputs.read(samples.sample_images(), samples.sample_texts())
     bundle = precision.write(work.results["bundle"], "fp16", inputs=inputs, progress=work.begin)
     work.end()
     work.results["bundle"] = bundle

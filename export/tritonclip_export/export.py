@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tritonclip_export import parity, samples, token_outputs, verify
+from tritonclip_export import samples, token_outputs
 from tritonclip_export.bundle import (
     FILENAME,
     NAME_PATTERN,
@@ -30,6 +30,10 @@ from tritonclip_export.dual_encoder import DualEncoder
 from tritonclip_export.errors import BundleError
 from tritonclip_export.graph.encoder import OPSET, Input, check, written
 from tritonclip_export.graph.tracing import size_of, trace
+from tritonclip_export.parity.figures import require
+from tritonclip_export.parity.inputs import Batches, Inputs
+from tritonclip_export.parity.pairs import compare_inputs, compare_pairs, reference_embeddings
+from tritonclip_export.precision.running import onnx_embeddings
 from tritonclip_export.staging import replace_folder, require_space, staging_folder
 
 if TYPE_CHECKING:
@@ -153,16 +157,16 @@ def _write(
         ),
     )
     progress("comparing both encoders with PyTorch")
-    inputs = verify.Inputs.read(samples.sample_images(), samples.sample_texts())
+    inputs = Inputs.read(samples.sample_images(), samples.sample_texts())
     bundle = Bundle(path=folder, info=info)
-    figures = verify.compare_inputs(checkpoint, folder, text, inputs)
-    figures += verify.compare_pairs(
+    figures = compare_inputs(checkpoint, folder, text, inputs)
+    figures += compare_pairs(
         "onnx",
-        verify.reference_embeddings(checkpoint, inputs),
-        verify.onnx_embeddings(bundle, verify.Batches.of(bundle, inputs)),
+        reference_embeddings(checkpoint, inputs),
+        onnx_embeddings(bundle, Batches.of(bundle, inputs)),
     )
-    figures += token_outputs.compare(checkpoint, Bundle(path=folder, info=info), inputs)
-    parity.require(figures)
+    figures += token_outputs.figures(checkpoint, Bundle(path=folder, info=info), inputs)
+    require(figures)
     return info.model_copy(update={"parity": tuple(figures)})
 
 

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from tritonclip_export import parity
 from tritonclip_export.bundle import BundleInfo, Parity
-from tritonclip_export.verify import Embeddings, Hop, Verified
+from tritonclip_export.parity.figures import COLUMNS, cells
+from tritonclip_export.parity.inputs import Embeddings
+from tritonclip_export.verify import Hop, Verified
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c2330; max-width: 62rem; margin: 2.5rem auto;
@@ -81,13 +82,13 @@ def _origin(info: BundleInfo) -> str:
 
 
 def _table(figures: Sequence[Parity]) -> str:
-    head = "".join(f"<th>{name}</th>" for name in (*parity.COLUMNS, "tolerance"))
+    head = "".join(f"<th>{name}</th>" for name in (*COLUMNS, "tolerance"))
     rows = []
     for figure in figures:
         kind, mark = ("passed", "✓") if figure.passed else ("failed", "✗")
-        stage, *numbers = map(html.escape, (*parity.cells(figure), figure.tolerance))
-        cells = (f'<span class="{kind}">{mark}</span> {stage}', *numbers)
-        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+        stage, *numbers = map(html.escape, (*cells(figure), figure.tolerance))
+        shown = (f'<span class="{kind}">{mark}</span> {stage}', *numbers)
+        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in shown) + "</tr>")
     return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
 
 

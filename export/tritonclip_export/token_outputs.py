@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from tritonclip_export import parity
 from tritonclip_export.bundle import Bundle, Parity, Tokens, Tower
 from tritonclip_export.dual_encoder import DualEncoder
 from tritonclip_export.errors import ExportError
 from tritonclip_export.graph.encoder import CHECKED_BATCHES, Encoder, Input, written
 from tritonclip_export.graph.tracing import trace
+from tritonclip_export.parity.figures import TOLERANCES, compare
 
 if TYPE_CHECKING:
     import torch
 
-    from tritonclip_export.verify import Inputs
+    from tritonclip_export.parity.inputs import Inputs
 
 OUTPUT = "HIDDEN_STATES"
 
@@ -91,7 +91,7 @@ def _check(file: Path, input: Input) -> tuple[int, ...]:
     return alone
 
 
-def compare(checkpoint: DualEncoder, bundle: Bundle, inputs: Inputs) -> list[Parity]:
+def figures(checkpoint: DualEncoder, bundle: Bundle, inputs: Inputs) -> list[Parity]:
     """Compare the graphs with PyTorch, token by token."""
     return [_compare(checkpoint, bundle, tokens, inputs) for tokens in bundle.info.tokens]
 
@@ -108,11 +108,11 @@ def _compare(checkpoint: DualEncoder, bundle: Bundle, tokens: Tokens, inputs: In
         for item in _items(checkpoint, tokens.tower, inputs):
             reference.append(module(torch.tensor(item))[0].numpy())
             candidate.append(encode(item)[0])
-    return parity.compare(
+    return compare(
         f"onnx {tokens.tower} tokens",
         np.concatenate(reference),
         np.concatenate(candidate),
-        parity.TOLERANCES["onnx"],
+        TOLERANCES["onnx"],
     )
 
 

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from tritonclip import Client
-from tritonclip_export import samples, verify
+from tritonclip_export import samples
 from tritonclip_export.bundle import Bundle
 from tritonclip_export.openvino import library, running
+from tritonclip_export.parity.inputs import Batches, Inputs
+from tritonclip_export.parity.pairs import Pair
 from tritonclip_export.ports import Ports
 from tritonclip_export.served.model_config import read_config
 from tritonclip_export.server import ModelLoadError, Server
@@ -47,14 +49,14 @@ def repository(bundle: Callable[[str], Bundle], tmp_path_factory: pytest.TempPat
 def test_a_server_gives_what_was_measured(repository: Path) -> None:
     bundle = Bundle.load(repository.parent / "demo")
     (precision,) = bundle.precisions_as("openvino")
-    inputs = verify.Inputs(tuple(IMAGES), tuple(TEXTS))
-    measured = running.embeddings(bundle, verify.Batches.of(bundle, inputs), precision)
+    inputs = Inputs(tuple(IMAGES), tuple(TEXTS))
+    measured = running.embeddings(bundle, Batches.of(bundle, inputs), precision)
 
     with (
         Server(repository, ports=Ports(0, 0, 0)) as server,
         Client(server.grpc_url, batch_size=5) as client,
     ):
-        served = verify.Pair(client.embed_images(IMAGES), client.embed_texts(TEXTS))
+        served = Pair(client.embed_images(IMAGES), client.embed_texts(TEXTS))
         info = client.info()
         again = client.embed_images(IMAGES)
 

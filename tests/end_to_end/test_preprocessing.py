@@ -11,12 +11,15 @@ import pytest
 from PIL import Image
 
 from tritonclip import Client, ImageError
-from tritonclip_export import samples, verify
+from tritonclip_export import samples
 from tritonclip_export.bundle import Bundle
+from tritonclip_export.parity.inputs import Batches, Inputs
 from tritonclip_export.ports import Ports
+from tritonclip_export.precision.running import onnx_embeddings
 from tritonclip_export.repository import assemble
 from tritonclip_export.served.parameters import Preprocess
 from tritonclip_export.server import Server
+from tritonclip_export.verify import verify
 
 PHOTOGRAPH = next(path for path in samples.sample_images() if path.suffix == ".jpg")
 
@@ -47,9 +50,9 @@ def test_verify_names_the_mode_and_holds_it_to_its_own_tolerance(
     url: str, mode: Preprocess, bundle: Callable[[str], Bundle], tmp_path: Path
 ) -> None:
     copy = shutil.copytree(bundle("demo").path, tmp_path / "demo")
-    inputs = verify.Inputs.read(samples.sample_images(), samples.sample_texts())
+    inputs = Inputs.read(samples.sample_images(), samples.sample_texts())
 
-    verified = verify.verify(Bundle.load(copy).with_info(name=mode), inputs, server=url).bundle
+    verified = verify(Bundle.load(copy).with_info(name=mode), inputs, server=url).bundle
 
     figures = {figure.stage: figure for figure in verified.info.parity}
     assert figures["pixels"].max_abs_error == 0
@@ -65,8 +68,8 @@ def test_only_jpegs_differ_from_exact(
 ) -> None:
     png = io.BytesIO()
     Image.open(PHOTOGRAPH).save(png, "PNG")
-    inputs = verify.Inputs((PHOTOGRAPH.read_bytes(), png.getvalue()), ("a photograph",))
-    exact = verify.onnx_embeddings(bundle("demo"), verify.Batches.of(bundle("demo"), inputs))
+    inputs = Inputs((PHOTOGRAPH.read_bytes(), png.getvalue()), ("a photograph",))
+    exact = onnx_embeddings(bundle("demo"), Batches.of(bundle("demo"), inputs))
     with Client(url, model=mode) as client:
         assert client.info().preprocess == mode
         served = client.embed_images(inputs.images)

@@ -15,8 +15,9 @@ from PIL import Image
 from tritonclient.utils import InferenceServerException
 
 from tritonclip import AsyncClient, Client, ImageError, ModelNotFound, TextError
-from tritonclip_export import verify
 from tritonclip_export.bundle import Bundle
+from tritonclip_export.parity.inputs import Inputs
+from tritonclip_export.parity.pairs import Pair, compare_pairs, reference_embeddings
 from tritonclip_export.ports import Ports
 from tritonclip_export.samples import sample_images, sample_texts
 from tritonclip_export.server import Server
@@ -36,13 +37,13 @@ def url(request: pytest.FixtureRequest, server: Server) -> str:
 def test_served_embeddings_are_the_checkpoints_own(
     name: str, url: str, dual_encoder: Callable[[str], object]
 ) -> None:
-    inputs = verify.Inputs(tuple(IMAGES), tuple(TEXTS))
-    reference = verify.reference_embeddings(dual_encoder(name), inputs)
+    inputs = Inputs(tuple(IMAGES), tuple(TEXTS))
+    reference = reference_embeddings(dual_encoder(name), inputs)
 
     with Client(url, model=name, batch_size=5) as client:
-        served = verify.Pair(client.embed_images(IMAGES), client.embed_texts(TEXTS))
+        served = Pair(client.embed_images(IMAGES), client.embed_texts(TEXTS))
 
-    for figure in verify.compare_pairs("served", reference, served):
+    for figure in compare_pairs("served", reference, served):
         assert figure.passed, figure
     assert np.abs(served.images - reference.images).max() < 2e-6
 

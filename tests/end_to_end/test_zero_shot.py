@@ -12,8 +12,10 @@ import tritonclient.http as triton_http
 from tritonclient.utils import InferenceServerException
 
 from tritonclip import Client
-from tritonclip_export import verify
 from tritonclip_export.bundle import Bundle
+from tritonclip_export.parity.inputs import Batches, Inputs
+from tritonclip_export.parity.pairs import Pair, reference_embeddings
+from tritonclip_export.precision.running import onnx_embeddings
 from tritonclip_export.samples import sample_images
 from tritonclip_export.server import Server
 
@@ -30,8 +32,8 @@ def open_clips_own(checkpoint: object, images: list[bytes], labels: list[str]) -
         open_clip.OPENAI_IMAGENET_TEMPLATES,
         num_classes_per_batch=10,
     )
-    inputs = verify.Inputs(tuple(images), ("x",))
-    vectors = torch.from_numpy(verify.reference_embeddings(checkpoint, inputs).images)
+    inputs = Inputs(tuple(images), ("x",))
+    vectors = torch.from_numpy(reference_embeddings(checkpoint, inputs).images)
     similarity = checkpoint.similarity
     logits = similarity.logit_scale * vectors @ classifier + similarity.logit_bias
     return (logits.sigmoid() if similarity.kind == "sigmoid" else logits.softmax(1)).numpy()
@@ -123,12 +125,12 @@ def test_accuracy_on_the_held_out_drawings_agrees_to_the_last_image(
 ) -> None:
     """PyTorch, ONNX Runtime and the server choose the same of 1,940 names for every drawing."""
     names = list(twemoji)
-    inputs = verify.Inputs(tuple(twemoji.values()), tuple(f"an emoji of {n}" for n in names))
+    inputs = Inputs(tuple(twemoji.values()), tuple(f"an emoji of {n}" for n in names))
 
-    pytorch = verify.reference_embeddings(dual_encoder("demo"), inputs)
-    onnx = verify.onnx_embeddings(bundle("demo"), verify.Batches.of(bundle("demo"), inputs))
+    pytorch = reference_embeddings(dual_encoder("demo"), inputs)
+    onnx = onnx_embeddings(bundle("demo"), Batches.of(bundle("demo"), inputs))
     with Client(server.grpc_url, model="demo") as client:
-        served = verify.Pair(client.embed_images(inputs.images), client.embed_texts(inputs.texts))
+        served = Pair(client.embed_images(inputs.images), client.embed_texts(inputs.texts))
 
     chosen = [(pair.images @ pair.texts.T).argmax(axis=1) for pair in (pytorch, onnx, served)]
     accuracy = float((chosen[0] == np.arange(len(names))).mean())

@@ -15,13 +15,15 @@ import onnx
 import pytest
 import torch
 
-from tritonclip_export import verify
 from tritonclip_export.bundle import Bundle, recipes
 from tritonclip_export.checkpoint import load, parse
 from tritonclip_export.errors import BundleError, DiskSpaceError, ExportError, ParityError
 from tritonclip_export.export import export, up_to_date
 from tritonclip_export.graph import tracing
 from tritonclip_export.graph.encoder import Encoder, Input, check
+from tritonclip_export.parity.inputs import Batches, Inputs
+from tritonclip_export.parity.pairs import Pair, compare_pairs, reference_embeddings
+from tritonclip_export.precision.running import onnx_embeddings
 from tritonclip_export.samples import sample_images, sample_texts
 
 FAMILIES = ("demo", "siglip", "resnet")
@@ -57,12 +59,12 @@ def test_a_bundle_agrees_with_pytorch_on_inputs_export_did_not_see(
     twemoji: dict[str, bytes],
 ) -> None:
     labels = sorted(twemoji)[::97]
-    inputs = verify.Inputs(tuple(twemoji[label] for label in labels), tuple(labels))
+    inputs = Inputs(tuple(twemoji[label] for label in labels), tuple(labels))
 
-    figures = verify.compare_pairs(
+    figures = compare_pairs(
         "onnx",
-        verify.reference_embeddings(dual_encoder(name), inputs),
-        verify.onnx_embeddings(bundle(name), verify.Batches.of(bundle(name), inputs)),
+        reference_embeddings(dual_encoder(name), inputs),
+        onnx_embeddings(bundle(name), Batches.of(bundle(name), inputs)),
     )
 
     assert [figure.passed for figure in figures] == [True, True]
@@ -148,13 +150,13 @@ def test_a_failing_export_leaves_the_previous_bundle(
     shutil.copytree(bundle("resnet").path, folder)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     # PyTorch's side of the comparison is replaced by another input's.
-    honest = verify.reference_embeddings
+    honest = reference_embeddings
 
-    def shuffled(checkpoint: object, inputs: verify.Inputs) -> verify.Pair:
+    def shuffled(checkpoint: object, inputs: Inputs) -> Pair:
         pair = honest(checkpoint, inputs)
-        return verify.Pair(pair.images[::-1], pair.texts)
+        return Pair(pair.images[::-1], pair.texts)
 
-    monkeypatch.setattr(verify, "reference_embeddings", shuffled)
+    monkeypatch.setattr("tritonclip_export.export.reference_embeddings", shuffled)
 
     with pytest.raises(ParityError, match="onnx image"):
         export(dual_encoder("resnet"), folder, name="resnet", max_batch=2)
@@ -176,10 +178,8 @@ def test_weights_past_the_protobuf_limit_go_to_a_file_beside_the_graph(
     assert exported.file(text.file).stat().st_size < 500_000
     assert exported.file(text.external_data).stat().st_size > 12_000_000
     exported.check_files()
-    inputs = verify.Inputs.read(sample_images()[:2], sample_texts()[:2])
-    assert np.isfinite(
-        verify.onnx_embeddings(exported, verify.Batches.of(exported, inputs)).texts
-    ).all()
+    inputs = Inputs.read(sample_images()[:2], sample_texts()[:2])
+    assert np.isfinite(onnx_embeddings(exported, Batches.of(exported, inputs)).texts).all()
 
 
 def test_what_does_not_fit_on_the_disk_is_refused_before_the_work(

@@ -8,9 +8,10 @@ import pytest
 
 from checkpoints import RESNET, SIGLIP, write_checkpoint
 from families import FAMILIES
-from tritonclip_export import precision, samples, verify
+from tritonclip_export import precision, samples
 from tritonclip_export.checkpoint import load, parse
 from tritonclip_export.export import export
+from tritonclip_export.parity.inputs import Inputs
 from tritonclip_export.tensorrt import bindings, engines
 
 ALL = FAMILIES | {"siglip": SIGLIP, "resnet": RESNET}
@@ -22,7 +23,7 @@ TARGETS = ("sm86", "sm89", "sm120")  # A10 and A40; L4 and L40S; RTX 50 and RTX 
 def test_half_precision_is_near_and_compiles(family: str, tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "checkpoint", ALL[family], seed=7)
     bundle = export(load(parse(str(folder))), tmp_path / "bundle", name=family, max_batch=8)
-    inputs = verify.Inputs.read(samples.sample_images(), samples.sample_texts())
+    inputs = Inputs.read(samples.sample_images(), samples.sample_texts())
 
     lowered = precision.write(bundle, "fp16", inputs=inputs)  # raises beyond its tolerance
     built = engines.build(lowered, "fp16", engines.ahead_of_time(TARGETS)).built

@@ -14,10 +14,13 @@ from transformers.models.mt5 import modeling_mt5 as mt5
 
 from hub_folder import TEXT_TOWERS, write_model_with, write_text_tower, write_weights
 from transformers_checkpoints import write_transformers_checkpoint
-from tritonclip_export import open_clip_files, verify
+from tritonclip_export import open_clip_files
 from tritonclip_export.checkpoint import load, parse
 from tritonclip_export.errors import CheckpointError
 from tritonclip_export.export import export
+from tritonclip_export.parity.inputs import Batches, Inputs
+from tritonclip_export.parity.pairs import compare_inputs, compare_pairs, reference_embeddings
+from tritonclip_export.precision.running import onnx_embeddings
 from tritonclip_export.samples import sample_images
 from vocabularies import CORPUS
 
@@ -91,12 +94,12 @@ def test_a_text_tower_of_transformers_in_open_clip_is_exported_from_a_folder(
     bundle = export(checkpoint, tmp_path / "bundle", name="b", max_batch=2)
 
     assert bundle.info.text.dynamic_length
-    inputs = verify.Inputs(tuple(f.read_bytes() for f in sample_images()[:3]), tuple(CORPUS))
-    figures = verify.compare_inputs(checkpoint, bundle.path, bundle.info.text, inputs)
-    figures += verify.compare_pairs(
+    inputs = Inputs(tuple(f.read_bytes() for f in sample_images()[:3]), tuple(CORPUS))
+    figures = compare_inputs(checkpoint, bundle.path, bundle.info.text, inputs)
+    figures += compare_pairs(
         "onnx",
-        verify.reference_embeddings(checkpoint, inputs),
-        verify.onnx_embeddings(bundle, verify.Batches.of(bundle, inputs)),
+        reference_embeddings(checkpoint, inputs),
+        onnx_embeddings(bundle, Batches.of(bundle, inputs)),
     )
     assert [figure.passed for figure in figures] == [True] * 4, figures
 

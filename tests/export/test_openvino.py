@@ -12,27 +12,30 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tritonclip_export import parity, samples, verify
+from tritonclip_export import samples
 from tritonclip_export.bundle import Bundle, Precision
 from tritonclip_export.encoder_models import Execution
 from tritonclip_export.errors import BundleError, PrecisionError, RepositoryError
 from tritonclip_export.machine import cpu
 from tritonclip_export.machine.cpu import Cpu
 from tritonclip_export.openvino import artifacts, library, running
+from tritonclip_export.parity.figures import Tolerance
+from tritonclip_export.parity.inputs import Batches, Inputs
 from tritonclip_export.repository import assemble
 from tritonclip_export.served.model_config import read_config
+from tritonclip_export.verify import verify
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "int8")
 
 
 @pytest.fixture(scope="module")
-def inputs() -> verify.Inputs:
-    return verify.Inputs.read(samples.sample_images(), samples.sample_texts())
+def inputs() -> Inputs:
+    return Inputs.read(samples.sample_images(), samples.sample_texts())
 
 
 @pytest.fixture(scope="module")
 def built(
-    bundle: Callable[[str], Bundle], inputs: verify.Inputs, tmp_path_factory: pytest.TempPathFactory
+    bundle: Callable[[str], Bundle], inputs: Inputs, tmp_path_factory: pytest.TempPathFactory
 ) -> Bundle:
     """The demo bundle with models of every precision that this CPU executes."""
     folder = tmp_path_factory.mktemp("openvino") / "demo"
@@ -65,7 +68,7 @@ def operations(bundle: Bundle, precision: Precision, kind: str) -> int:
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_models_of_the_demo_checkpoint_are_near_fp32_or_refused(
-    precision: Precision, built: Bundle, demo: Bundle, inputs: verify.Inputs
+    precision: Precision, built: Bundle, demo: Bundle, inputs: Inputs
 ) -> None:
     if not library.executes(precision):
         with pytest.raises(PrecisionError, match=r"this CPU.* has no .*the kind of machine"):
@@ -77,7 +80,7 @@ def test_models_of_the_demo_checkpoint_are_near_fp32_or_refused(
     # Each shows the rounding of its own precision: none is a copy of another.
     assert max(found) < {"fp32": 1e-5, "bf16": 3e-2, "int8": 1e-1}[precision]
     assert min(found) > {"fp32": 0, "bf16": 1e-3, "int8": 5e-3}[precision]
-    pair = running.embeddings(built, verify.Batches.of(built, inputs), precision)
+    pair = running.embeddings(built, Batches.of(built, inputs), precision)
     for vectors in (pair.images, pair.texts):
         assert vectors.dtype == np.float32
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
@@ -96,7 +99,7 @@ def test_lower_precision_is_smaller(built: Bundle) -> None:
     assert {p: size < shares[p] * full for p, size in sizes.items()} == dict.fromkeys(sizes, True)
 
 
-def test_the_second_time_has_nothing_to_do(demo: Bundle, inputs: verify.Inputs) -> None:
+def test_the_second_time_has_nothing_to_do(demo: Bundle, inputs: Inputs) -> None:
     first = artifacts.write(demo, "fp32", inputs=inputs)
     weights = first.file(str(first.artifact("text", "openvino").external_data))
     written = weights.stat().st_mtime_ns
@@ -113,10 +116,10 @@ def test_the_second_time_has_nothing_to_do(demo: Bundle, inputs: verify.Inputs) 
 
 
 def test_what_misses_its_tolerance_leaves_the_bundle_as_it_was(
-    demo: Bundle, inputs: verify.Inputs, monkeypatch: pytest.MonkeyPatch
+    demo: Bundle, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    strict = parity.Tolerance(relative_to_spread=1e-9, min_cosine=0.9, abs_floor=0)
-    monkeypatch.setitem(artifacts.TOLERANCES, "fp32", strict)
+    strict = Tolerance(relative_to_spread=1e-9, min_cosine=0.9, abs_floor=0)
+    monkeypatch.setitem(artifacts.TOLERANCE_OF, "fp32", strict)
 
     with pytest.raises(PrecisionError, match=r"'openvino fp32 image'.*--runtime python"):
         artifacts.write(demo, "fp32", inputs=inputs)
@@ -127,10 +130,10 @@ def test_what_misses_its_tolerance_leaves_the_bundle_as_it_was(
 
 @pytest.mark.parametrize("name", ["siglip", "resnet"])
 def test_other_families_are_near_fp32(
-    name: str, bundle: Callable[[str], Bundle], tmp_path: Path, inputs: verify.Inputs
+    name: str, bundle: Callable[[str], Bundle], tmp_path: Path, inputs: Inputs
 ) -> None:
     made = Bundle.load(Path(shutil.copytree(bundle(name).path, tmp_path / name)))
-    few = verify.Inputs(inputs.images[:6], inputs.texts)
+    few = Inputs(inputs.images[:6], inputs.texts)
     for precision in PRECISIONS:
         if library.executes(precision):
             made = artifacts.write(made, precision, inputs=few)
@@ -139,11 +142,11 @@ def test_other_families_are_near_fp32(
 
 @pytest.mark.skipif(not library.executes("int8"), reason="a CPU without VNNI")
 def test_layers_stay_fp32_on_request(
-    bundle: Callable[[str], Bundle], tmp_path: Path, inputs: verify.Inputs
+    bundle: Callable[[str], Bundle], tmp_path: Path, inputs: Inputs
 ) -> None:
     folder = shutil.copytree(bundle("vit").path, tmp_path / "vit")
     vit = Bundle.load(Path(folder))
-    few = verify.Inputs(inputs.images[:4], inputs.texts[:6])
+    few = Inputs(inputs.images[:4], inputs.texts[:6])
     with pytest.raises(PrecisionError, match=r"no layer is called 'transformer\.bloks\*'"):
         artifacts.write(vit, "int8", inputs=few, keep_fp32=("transformer.bloks*",))
     with pytest.raises(PrecisionError, match="leave it out"):
@@ -158,7 +161,7 @@ def test_layers_stay_fp32_on_request(
 
 
 def test_what_this_machine_cannot_build_is_refused_with_a_way_out(
-    demo: Bundle, inputs: verify.Inputs, monkeypatch: pytest.MonkeyPatch
+    demo: Bundle, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(PrecisionError, match=r"fp32, bf16, int8 on CPUs, not in fp16"):
         artifacts.write(demo, "fp16", inputs=inputs)
@@ -254,10 +257,8 @@ def test_models_that_are_not_there_are_named_with_what_writes_them(
         assemble([as_if_built(built, "int8")], tmp_path / "r", runtime="openvino")
 
 
-def test_verify_measures_the_models_that_this_cpu_executes(
-    built: Bundle, inputs: verify.Inputs
-) -> None:
-    verified = verify.verify(built, inputs)
+def test_verify_measures_the_models_that_this_cpu_executes(built: Bundle, inputs: Inputs) -> None:
+    verified = verify(built, inputs)
 
     stages = {figure.stage for figure in verified.bundle.info.parity if figure.passed}
     for precision in PRECISIONS:

@@ -13,16 +13,19 @@ import pytest
 import torch
 
 from stress import write_stressed
-from tritonclip_export import parity, precision, samples, verify
+from tritonclip_export import precision, samples
 from tritonclip_export.bundle import Bundle, Precision
 from tritonclip_export.checkpoint import load, parse
 from tritonclip_export.dual_encoder import DualEncoder
 from tritonclip_export.errors import DiskSpaceError, PrecisionError
 from tritonclip_export.export import export
 from tritonclip_export.graph import tracing
+from tritonclip_export.parity.figures import TOLERANCES, Tolerance, compare
+from tritonclip_export.parity.inputs import Batches, Inputs
 from tritonclip_export.precision import activations, graphs, policy
 from tritonclip_export.precision.emulation import round_in_fp32
 from tritonclip_export.precision.lower import FLOATING, FP16
+from tritonclip_export.precision.running import onnx_embeddings
 from tritonclip_export.repository import assemble
 
 LOWER: tuple[Precision, ...] = ("fp16", "bf16", "int8")
@@ -30,8 +33,8 @@ FLOATS = {"fp16": onnx.TensorProto.FLOAT16, "bf16": onnx.TensorProto.BFLOAT16}
 
 
 @pytest.fixture(scope="module")
-def inputs() -> verify.Inputs:
-    return verify.Inputs.read(samples.sample_images(), samples.sample_texts())
+def inputs() -> Inputs:
+    return Inputs.read(samples.sample_images(), samples.sample_texts())
 
 
 @pytest.fixture
@@ -70,7 +73,7 @@ def figures(bundle: Bundle, stage: str) -> tuple[float, float]:
 
 @pytest.mark.parametrize("name", LOWER)
 def test_the_demo_checkpoint_keeps_its_embeddings(
-    name: Precision, demo: Bundle, inputs: verify.Inputs
+    name: Precision, demo: Bundle, inputs: Inputs
 ) -> None:
     written = precision.write(demo, name, inputs=inputs)
 
@@ -95,7 +98,7 @@ def test_the_demo_checkpoint_keeps_its_embeddings(
 
 @pytest.mark.parametrize("name", ["fp16", "bf16"])
 def test_products_are_lowered_and_statistics_are_not(
-    name: Precision, demo: Bundle, inputs: verify.Inputs
+    name: Precision, demo: Bundle, inputs: Inputs
 ) -> None:
     written = precision.write(demo, name, inputs=inputs)
 
@@ -110,7 +113,7 @@ def test_products_are_lowered_and_statistics_are_not(
     assert all(node.attributes["stash_type"].as_int() == 1 for node in norms)  # statistics: FP32
 
 
-def test_casts_are_few(demo: Bundle, inputs: verify.Inputs) -> None:
+def test_casts_are_few(demo: Bundle, inputs: Inputs) -> None:
     written = precision.write(demo, "fp16", inputs=inputs)
 
     model = ir.load(written.file(written.artifact("image", precision="fp16").file))
@@ -122,11 +125,11 @@ def test_casts_are_few(demo: Bundle, inputs: verify.Inputs) -> None:
 @pytest.mark.parametrize("kind", ["scale", "offset"])
 @pytest.mark.slow
 def test_a_tower_that_naive_half_precision_breaks_is_kept(
-    kind: str, stressed: Callable[[str], Bundle], inputs: verify.Inputs
+    kind: str, stressed: Callable[[str], Bundle], inputs: Inputs
 ) -> None:
     bundle = stressed(kind)
-    batches = verify.Batches.of(bundle, inputs)
-    reference = verify.onnx_embeddings(bundle, batches)
+    batches = Batches.of(bundle, inputs)
+    reference = onnx_embeddings(bundle, batches)
 
     loaded = load(parse(bundle.info.source.reference)).model.half()
     spec = bundle.info.image
@@ -134,7 +137,7 @@ def test_a_tower_that_naive_half_precision_breaks_is_kept(
     pixels = torch.from_numpy(np.concatenate(batches.pixels))
     with torch.inference_mode():
         naive = loaded.encode_image(((pixels / 255 - mean) / std).half(), normalize=True)
-    broken = parity.compare("", reference.images, naive.numpy(), parity.TOLERANCES["fp16"])
+    broken = compare("", reference.images, naive.numpy(), TOLERANCES["fp16"])
     assert not broken.passed
     assert not broken.min_cosine >= 0.9  # NaN, for the scaled one
 
@@ -185,7 +188,7 @@ def test_wide_scores_are_kept_where_they_are_computed_masked_or_not(
         np.testing.assert_allclose(found.embeddings, embeddings, rtol=1e-5)
 
 
-def test_layers_are_kept_by_pattern(demo: Bundle, inputs: verify.Inputs) -> None:
+def test_layers_are_kept_by_pattern(demo: Bundle, inputs: Inputs) -> None:
     written = precision.write(
         demo, "fp16", inputs=inputs, keep_fp32=("*.blocks.0.mlp*", "transformer.resblocks.0*")
     )
@@ -203,7 +206,7 @@ def test_layers_are_kept_by_pattern(demo: Bundle, inputs: verify.Inputs) -> None
     assert any(dtype == ir.DataType.FLOAT16 for _, dtype in products)
 
 
-def test_a_pattern_that_matches_nothing_is_refused(demo: Bundle, inputs: verify.Inputs) -> None:
+def test_a_pattern_that_matches_nothing_is_refused(demo: Bundle, inputs: Inputs) -> None:
     with pytest.raises(PrecisionError, match=r"no layer is called 'trunk\.bloks\*'.*mean"):
         precision.write(demo, "fp16", inputs=inputs, keep_fp32=("trunk.bloks*",))
     assert Bundle.load(demo.path) == demo
@@ -211,7 +214,7 @@ def test_a_pattern_that_matches_nothing_is_refused(demo: Bundle, inputs: verify.
 
 @pytest.mark.slow
 def test_the_layer_that_breaks_a_tower_is_named(
-    stressed: Callable[[str], Bundle], inputs: verify.Inputs, monkeypatch: pytest.MonkeyPatch
+    stressed: Callable[[str], Bundle], inputs: Inputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without what measurement says, the first layer that leaves FP16's range breaks it."""
     blind = dataclasses.replace(FP16, largest=float("inf"), damage=float("inf"))
@@ -227,11 +230,11 @@ def test_the_layer_that_breaks_a_tower_is_named(
 
 
 def test_what_misses_its_tolerance_leaves_the_bundle_as_it_was(
-    demo: Bundle, inputs: verify.Inputs, monkeypatch: pytest.MonkeyPatch
+    demo: Bundle, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = precision.write(demo, "fp16", inputs=inputs)
-    strict = parity.Tolerance(relative_to_spread=7e-4, min_cosine=0.9999)
-    monkeypatch.setitem(parity.TOLERANCES, "fp16", strict)
+    strict = Tolerance(relative_to_spread=7e-4, min_cosine=0.9999)
+    monkeypatch.setitem(TOLERANCES, "fp16", strict)
 
     with pytest.raises(PrecisionError, match=r"'fp16 image'.*grows over many layers.*keep-fp32"):
         precision.write(before, "fp16", inputs=inputs, keep_fp32=("*.blocks.0.norm1", "ln_final"))
@@ -240,7 +243,7 @@ def test_what_misses_its_tolerance_leaves_the_bundle_as_it_was(
     before.check_files()
 
 
-def test_the_second_time_has_nothing_to_do(demo: Bundle, inputs: verify.Inputs) -> None:
+def test_the_second_time_has_nothing_to_do(demo: Bundle, inputs: Inputs) -> None:
     first = precision.write(demo, "fp16", inputs=inputs)
     file = first.file(first.artifact("image", precision="fp16").file)
     written = file.stat().st_mtime_ns
@@ -255,7 +258,7 @@ def test_the_second_time_has_nothing_to_do(demo: Bundle, inputs: verify.Inputs) 
     first.check_files()
 
 
-def test_another_precision_stands_beside_the_first(demo: Bundle, inputs: verify.Inputs) -> None:
+def test_another_precision_stands_beside_the_first(demo: Bundle, inputs: Inputs) -> None:
     both = precision.write(precision.write(demo, "fp16", inputs=inputs), "int8", inputs=inputs)
 
     assert both.precisions == ("fp16", "int8")
@@ -263,7 +266,7 @@ def test_another_precision_stands_beside_the_first(demo: Bundle, inputs: verify.
 
 
 def test_products_that_quantisation_hurts_stay_fp32(
-    checkpoint_folder: Callable[[str], Path], tmp_path: Path, inputs: verify.Inputs
+    checkpoint_folder: Callable[[str], Path], tmp_path: Path, inputs: Inputs
 ) -> None:
     """One channel far above the others, as real towers have: its scale starves the rest.
 
@@ -293,7 +296,7 @@ def test_weights_beside_the_graph_stay_beside_it(
     name: Precision,
     dual_encoder: Callable[[str], DualEncoder],
     tmp_path: Path,
-    inputs: verify.Inputs,
+    inputs: Inputs,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As for towers of more than two gigabytes."""
@@ -320,7 +323,7 @@ def test_weights_that_a_repository_shares_are_lowered_as_well(
     name: Precision,
     dual_encoder: Callable[[str], DualEncoder],
     tmp_path: Path,
-    inputs: verify.Inputs,
+    inputs: Inputs,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Half as large they need no file beside the graph, nor do those that stay as they are."""
@@ -403,17 +406,17 @@ def test_zero_shot_accuracy_at_every_precision(
     bundle: Callable[[str], Bundle],
     twemoji: dict[str, bytes],
     tmp_path: Path,
-    inputs: verify.Inputs,
+    inputs: Inputs,
 ) -> None:
     """The demo checkpoint, on all drawings of a style it was not trained on, one prompt."""
     written = Bundle.load(Path(shutil.copytree(bundle("demo").path, tmp_path / "demo")))
-    emoji = verify.Inputs(tuple(twemoji.values()), tuple(f"the {label} emoji" for label in twemoji))
-    batches = verify.Batches.of(written, emoji)
+    emoji = Inputs(tuple(twemoji.values()), tuple(f"the {label} emoji" for label in twemoji))
+    batches = Batches.of(written, emoji)
     batches = dataclasses.replace(batches, token_ids=batches.padded_ids)
     found: dict[str, tuple[float, np.ndarray]] = {}
     for name in ("fp32", *LOWER):
         written = precision.write(written, name, inputs=inputs)
-        pair = verify.onnx_embeddings(written, batches, name)
+        pair = onnx_embeddings(written, batches, name)
         chosen = (pair.images @ pair.texts.T).argmax(axis=1)
         found[name] = float((chosen == np.arange(len(chosen))).mean()), chosen
 

@@ -11,13 +11,15 @@ import torch
 
 from agreement import passed_in_many_scripts
 from transformers_checkpoints import FAMILIES, write_transformers_checkpoint
-from tritonclip_export import verify
 from tritonclip_export.bundle import Bundle
 from tritonclip_export.checkpoint import load, parse
 from tritonclip_export.dual_encoder import DualEncoder
 from tritonclip_export.errors import CheckpointError, ExportError
 from tritonclip_export.export import export
 from tritonclip_export.graph.encoder import Encoder
+from tritonclip_export.parity.inputs import Batches, Inputs
+from tritonclip_export.parity.pairs import reference_embeddings
+from tritonclip_export.precision.running import onnx_embeddings
 from tritonclip_export.samples import opened_images, sample_images
 from tritonclip_export.served.code import text_transform
 
@@ -180,11 +182,11 @@ def test_the_activation_of_the_config_is_the_one_exported(
         )
     )
     bundle = export(other, tmp_path / "bundle", name="gelu", max_batch=2)
-    inputs = verify.Inputs.read(sample_images()[:2], ["a cat", "a dog"])
+    inputs = Inputs.read(sample_images()[:2], ["a cat", "a dog"])
     ours, theirs, quicks = (
-        verify.onnx_embeddings(bundle, verify.Batches.of(bundle, inputs)),
-        verify.reference_embeddings(other, inputs),
-        verify.reference_embeddings(quick, inputs),
+        onnx_embeddings(bundle, Batches.of(bundle, inputs)),
+        reference_embeddings(other, inputs),
+        reference_embeddings(quick, inputs),
     )
 
     np.testing.assert_allclose(ours.texts, theirs.texts, atol=1e-5)

@@ -193,9 +193,10 @@ def build(
     from tritonclip.errors import InvalidArgument
     from tritonclip_export import container as docker
     from tritonclip_export import precision as precisions
-    from tritonclip_export import samples, verify
+    from tritonclip_export import samples
     from tritonclip_export.bundle import TOWERS, Bundle
     from tritonclip_export.openvino import artifacts as openvino_models
+    from tritonclip_export.parity.inputs import Inputs
     from tritonclip_export.tensorrt import engines, in_container
     from tritonclip_export.tensorrt.options import Options
 
@@ -224,7 +225,7 @@ def build(
     )
     image = image or docker.nvidia_image(tag or docker.TAG)
     loaded = Bundle.load(bundle)
-    inputs = verify.Inputs.read(
+    inputs = Inputs.read(
         samples.images_in(images) if images else samples.sample_images(),
         samples.texts_in(texts) if texts else samples.sample_texts(),
     )

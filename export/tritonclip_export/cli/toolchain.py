@@ -220,9 +220,10 @@ def verify(
     from tritonclip_export import samples
     from tritonclip_export import verify as hops
     from tritonclip_export.bundle import Bundle
+    from tritonclip_export.parity.inputs import Inputs
 
     loaded = Bundle.load(bundle)
-    inputs = hops.Inputs.read(
+    inputs = Inputs.read(
         samples.images_in(images) if images else samples.sample_images(),
         samples.texts_in(texts) if texts else samples.sample_texts(),
     )
@@ -246,14 +247,14 @@ def verify(
 def _print_parity(figures: tuple[Parity, ...]) -> None:
     from rich.table import Table
 
-    from tritonclip_export import parity
+    from tritonclip_export.parity.figures import COLUMNS, cells
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("", no_wrap=True, min_width=1)
-    stage, *numbers = parity.COLUMNS
+    stage, *numbers = COLUMNS
     table.add_column(stage, no_wrap=True)
     for column in numbers:
         table.add_column(column, justify="right", no_wrap=True)
     for figure in figures:
-        table.add_row("[green]✓[/]" if figure.passed else "[red]✗[/]", *parity.cells(figure))
+        table.add_row("[green]✓[/]" if figure.passed else "[red]✗[/]", *cells(figure))
     output.print_table(table)

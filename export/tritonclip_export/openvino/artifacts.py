@@ -12,23 +12,25 @@ from typing import Any
 
 import numpy as np
 
-from tritonclip_export import parity, verify
 from tritonclip_export.bundle import TOWERS, Artifact, Bundle, Parity, Precision, recipes, sha256_of
 from tritonclip_export.errors import PrecisionError
 from tritonclip_export.openvino import library, quantisation
 from tritonclip_export.openvino.running import FORMAT, embeddings, open_model
+from tritonclip_export.parity.figures import TOLERANCES, Tolerance, compare, describe
+from tritonclip_export.parity.inputs import Batches, Embeddings, Inputs, Tensors
+from tritonclip_export.parity.pairs import Pair, compare_pairs, run
 from tritonclip_export.precision import policy
+from tritonclip_export.precision.running import onnx_embeddings
 from tritonclip_export.staging import staging_folder
-from tritonclip_export.verify import Embeddings, Pair, Tensors
 
 # Counts up when the same inputs would give another model.
 REVISION = 1
 
 # FP32 differs from ONNX Runtime's by the order of sums only.
-TOLERANCES: dict[Precision, parity.Tolerance] = {
-    "fp32": parity.TOLERANCES["onnx"],
-    "bf16": parity.TOLERANCES["bf16"],
-    "int8": parity.TOLERANCES["int8"],
+TOLERANCE_OF: dict[Precision, Tolerance] = {
+    "fp32": TOLERANCES["onnx"],
+    "bf16": TOLERANCES["bf16"],
+    "int8": TOLERANCES["int8"],
 }
 # What an index relies on. In FP32, the norm of some hundred products is exact to a few 1e-7.
 NORM = 1e-4
@@ -43,7 +45,7 @@ def write(
     bundle: Bundle,
     precision: Precision,
     *,
-    inputs: verify.Inputs,
+    inputs: Inputs,
     keep_fp32: Sequence[str] = (),
     progress: Callable[[str], None] = lambda _: None,
 ) -> Bundle:
@@ -92,8 +94,8 @@ def write(
     policy.check_patterns((bundle.file(source.file) for source in sources.values()), keep_fp32)
     with staging_folder(bundle.path) as folder:
         recipes.check_space(bundle, folder, precision)
-        batches = verify.Batches.of(bundle, inputs)
-        reference = verify.onnx_embeddings(bundle, batches)
+        batches = Batches.of(bundle, inputs)
+        reference = onnx_embeddings(bundle, batches)
         artifacts = []
         for tower, source in sources.items():
             progress(f"writing the {tower} encoder in {precision} for OpenVINO")
@@ -122,9 +124,7 @@ def write(
         progress(f"comparing both encoders in {precision}, executed by OpenVINO, with FP32")
         staged = Bundle(path=folder, info=bundle.info.model_copy(update={"artifacts": artifacts}))
         candidate = embeddings(staged, batches, precision)
-        figures = verify.compare_pairs(
-            stage(precision), reference, candidate, TOLERANCES[precision]
-        )
+        figures = compare_pairs(stage(precision), reference, candidate, TOLERANCE_OF[precision])
         _check(precision, figures, candidate)
         return recipes.keep(bundle, folder, artifacts, figures)
 
@@ -139,8 +139,8 @@ def _quantise(
         # Not written over: OpenVINO has mapped the one before.
         target.with_suffix(".bin").unlink(missing_ok=True)
         _save(model, target, half=False)
-        found = verify.run(open_model(target, "int8"), batches)
-        if parity.compare("", exact, found, TOLERANCES["int8"]).passed:
+        found = run(open_model(target, "int8"), batches)
+        if compare("", exact, found, TOLERANCE_OF["int8"]).passed:
             return
 
 
@@ -162,7 +162,7 @@ def _check(precision: Precision, figures: Sequence[Parity], candidate: Pair) -> 
                 "int8": "Build it with --precision bf16, or int8 with --keep-fp32.",
             }[precision]
             raise PrecisionError(
-                f"parity is broken at stage {figure.stage!r}: {parity.describe(figure)}. {remedy}"
+                f"parity is broken at stage {figure.stage!r}: {describe(figure)}. {remedy}"
             )
     for tower, vectors in (("image", candidate.images), ("text", candidate.texts)):
         error = float(np.abs(np.linalg.norm(vectors, axis=1) - 1).max())

@@ -12,7 +12,8 @@ from tritonclip_export.bundle import Bundle, Precision, Tower
 from tritonclip_export.errors import PrecisionError
 from tritonclip_export.graph.encoder import Encode
 from tritonclip_export.openvino import library
-from tritonclip_export.verify import Batches, Embeddings, Pair, run
+from tritonclip_export.parity.inputs import Batches, Embeddings
+from tritonclip_export.parity.pairs import Pair, run
 
 FORMAT: Literal["openvino"] = "openvino"
 

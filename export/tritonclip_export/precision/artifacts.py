@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tritonclip_export import parity, verify
 from tritonclip_export.bundle import (
     TOWERS,
     Artifact,
@@ -24,10 +23,14 @@ from tritonclip_export.bundle import (
 )
 from tritonclip_export.errors import PrecisionError
 from tritonclip_export.graph.encoder import written
+from tritonclip_export.parity.figures import TOLERANCES, compare, describe
+from tritonclip_export.parity.inputs import Batches, Inputs, Tensors
+from tritonclip_export.parity.pairs import Pair, compare_pairs, run
 from tritonclip_export.precision import activations, bisection, graphs, int8, policy
 from tritonclip_export.precision.emulation import emulated
 from tritonclip_export.precision.lower import FLOATING, INT8, Lower
 from tritonclip_export.precision.rewrite import lower_precision
+from tritonclip_export.precision.running import onnx_embeddings
 from tritonclip_export.staging import staging_folder
 
 # Counts up when the same inputs would give another graph.
@@ -60,7 +63,7 @@ def write(
     bundle: Bundle,
     precision: Precision,
     *,
-    inputs: verify.Inputs,
+    inputs: Inputs,
     keep_fp32: Sequence[str] = (),
     progress: Callable[[str], None] = lambda _: None,
 ) -> Bundle:
@@ -95,7 +98,7 @@ def write(
     policy.check_patterns((bundle.file(r.source.file) for r in wanted.values()), keep_fp32)
     with staging_folder(bundle.path) as folder:
         recipes.check_space(bundle, folder, precision)
-        batches = verify.Batches.of(bundle, inputs)
+        batches = Batches.of(bundle, inputs)
         artifacts: list[Artifact] = []
         found: dict[Tower, activations.Activations] = {}
         for tower in TOWERS:
@@ -104,9 +107,9 @@ def write(
             artifacts.append(_write(bundle, wanted[tower], found[tower], folder))
         progress(f"comparing both {precision} encoders with FP32")
         staged = Bundle(path=folder, info=bundle.info.model_copy(update={"artifacts": artifacts}))
-        candidate = verify.onnx_embeddings(staged, batches, precision)
-        reference = verify.Pair(*(found[tower].embeddings for tower in TOWERS))
-        figures = verify.compare_pairs(precision, reference, candidate)
+        candidate = onnx_embeddings(staged, batches, precision)
+        reference = Pair(*(found[tower].embeddings for tower in TOWERS))
+        figures = compare_pairs(precision, reference, candidate)
         for tower, figure in zip(TOWERS, figures, strict=True):
             if not figure.passed:
                 progress(f"looking for the layer that breaks the {tower} encoder")
@@ -115,7 +118,7 @@ def write(
         return recipes.keep(bundle, folder, artifacts, figures)
 
 
-def _measure(bundle: Bundle, recipe: _Recipe, batches: verify.Batches) -> activations.Activations:
+def _measure(bundle: Bundle, recipe: _Recipe, batches: Batches) -> activations.Activations:
     """Measure in small batches: something to tell apart in each, and memory for probes on all."""
     tower = recipe.source.tower
     whole = batches.pixels if tower == "image" else batches.padded_ids
@@ -170,10 +173,10 @@ def _missed(
     recipe: _Recipe,
     figure: Parity,
     found: activations.Activations,
-    tensors: verify.Tensors,
+    tensors: Tensors,
 ) -> PrecisionError:
     """What to say of an encoder outside its tolerance: which layer, and the ways out."""
-    problem = f"parity is broken at stage {figure.stage!r}: {parity.describe(figure)}"
+    problem = f"parity is broken at stage {figure.stage!r}: {describe(figure)}"
     if recipe.precision == "int8":
         return PrecisionError(f"{problem}. Serve this encoder in FP32, or INT8 with --keep-fp32.")
     culprit = _culprit(bundle, recipe, found, tensors)
@@ -199,20 +202,18 @@ def _culprit(
     bundle: Bundle,
     recipe: _Recipe,
     found: activations.Activations,
-    tensors: verify.Tensors,
+    tensors: Tensors,
 ) -> bisection.Culprit | None:
     original = bundle.file(recipe.source.file)
     lower = FLOATING[recipe.precision]
-    tolerance = parity.TOLERANCES[recipe.precision]
+    tolerance = TOLERANCES[recipe.precision]
 
     def error_of(kept: list[str]) -> float:
         with staging_folder(bundle.path) as folder:
             file = folder / "candidate.onnx"
             graphs.save(_lowered(original, found, lower, [*recipe.keep_fp32, *kept]), file)
             with emulated(file) as encoder:
-                compared = parity.compare(
-                    "", found.embeddings, verify.run(encoder, tensors), tolerance
-                )
+                compared = compare("", found.embeddings, run(encoder, tensors), tolerance)
         return compared.relative_to_spread or 0.0
 
     model = graphs.load(original)

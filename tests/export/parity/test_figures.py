@@ -3,9 +3,15 @@
 import numpy as np
 import pytest
 
-from tritonclip_export import parity, verify
 from tritonclip_export.errors import ParityError
-from tritonclip_export.parity import Tolerance, compare, compare_exact, retrieval_agreement
+from tritonclip_export.parity.figures import (
+    Tolerance,
+    compare,
+    compare_exact,
+    require,
+    retrieval_agreement,
+)
+from tritonclip_export.parity.pairs import Pair, compare_pairs
 
 STRICT = Tolerance(relative_to_spread=1e-3, min_cosine=0.999)
 
@@ -88,15 +94,15 @@ def test_the_first_broken_stage_is_named() -> None:
     good = compare_exact("token ids", [np.arange(3)], [np.arange(3)])
     bad = compare("onnx text", unit(0, 1), unit(0.5, 1.5), STRICT)
     with pytest.raises(ParityError, match=r"'onnx text'.*relative to spread"):
-        parity.require([good, bad])
+        require([good, bad])
 
 
 def test_texts_that_find_other_images_break_parity_whatever_their_cosine() -> None:
     """Two images so close together that an error within every other tolerance exchanges them."""
     images, texts = unit(1.0, 1.02, 3.0), unit(1.0097, 2.9)
-    moved = verify.Pair(images, unit(1.0103, 2.9))
+    moved = Pair(images, unit(1.0103, 2.9))
 
-    image, text = verify.compare_pairs("onnx", verify.Pair(images, texts), moved)
+    image, text = compare_pairs("onnx", Pair(images, texts), moved)
 
     assert image.passed
     assert text.relative_to_spread is not None

@@ -1,0 +1,1 @@
+"""Figures and comparisons, below every stage that has to pass them."""
