@@ -19,8 +19,9 @@ import numpy as np
 import record
 from servers import served
 from tritonclip import Client
-from tritonclip_export import checkpoint, precision, samples
+from tritonclip_export import precision, samples
 from tritonclip_export.bundle import Bundle, Precision
+from tritonclip_export.checkpoint import loading
 from tritonclip_export.encoder_models import Execution
 from tritonclip_export.openvino import artifacts as openvino
 from tritonclip_export.openvino import running
@@ -78,8 +79,8 @@ def main() -> None:
     print(record.save("accuracy", {"images": len(images), "prompts": prompts, **figures}))
 
 
-def _checkpoint(bundle: Bundle) -> checkpoint.DualEncoder:
-    return checkpoint.load(checkpoint.parse(bundle.info.source.reference))
+def _checkpoint(bundle: Bundle) -> loading.DualEncoder:
+    return loading.load(loading.parse(bundle.info.source.reference))
 
 
 def _ranking(pair: Pair, prompts: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:

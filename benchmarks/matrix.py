@@ -22,7 +22,7 @@ sys.path += [str(ROOT / "scripts"), str(ROOT / "tests")]
 import record  # noqa: E402
 from catalogue import child, hub_files, parent, table  # noqa: E402
 from catalogue.rows import Row, read, title  # noqa: E402
-from tritonclip_export import catalogue  # noqa: E402
+from tritonclip_export.checkpoint import catalogue  # noqa: E402
 
 
 def main() -> None:

@@ -34,8 +34,9 @@ from torch.nn import functional as F
 
 import record
 from tritonclip import TritonClipError
-from tritonclip_export import checkpoint, precision, samples
+from tritonclip_export import precision, samples
 from tritonclip_export.bundle import TOWERS, Artifact, Bundle, Tower
+from tritonclip_export.checkpoint import loading
 from tritonclip_export.export import export
 from tritonclip_export.graph.encoder import Input
 from tritonclip_export.graph.tracing import trace
@@ -77,7 +78,7 @@ def main() -> None:
         for kind, how in STRESS.items():
             home = Path(folder) / kind.replace(" ", "-")
             source = write_stressed(DEMO / "checkpoint", home / "checkpoint", **how)
-            loaded = checkpoint.load(checkpoint.parse(str(source)))
+            loaded = loading.load(loading.parse(str(source)))
             bundle = export(loaded, home / "bundle", name="demo")
             figures[kind] = _compare(bundle, methods)
     print(record.save("precision-methods", figures))
@@ -221,7 +222,7 @@ def _trace_half(
     bundle: Bundle, tower: Tower, file: Path, keep: Callable[[nn.Module], nn.Module]
 ) -> None:
     # Loaded anew: half precision cannot be taken back.
-    loaded = checkpoint.load(checkpoint.parse(bundle.info.source.reference))
+    loaded = loading.load(loading.parse(bundle.info.source.reference))
     module = keep((loaded.image_tower() if tower == "image" else loaded.text_tower()).half())
     spec = bundle.info.image
     mean, std = (torch.tensor(x).view(1, 3, 1, 1) for x in (spec.mean, spec.std))

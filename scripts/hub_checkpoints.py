@@ -90,7 +90,7 @@ class Distilled(HubCheckpoint):
         import open_clip
         import transformers
 
-        from tritonclip_export.distilled_towers import TextEncoder
+        from tritonclip_export.checkpoint.distilled.towers import TextEncoder
 
         model_type, values = TEXT_CONFIGS[self.base]
         config = transformers.AutoConfig.for_model(model_type, **values)

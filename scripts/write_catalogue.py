@@ -19,14 +19,12 @@ import torch
 import hub_checkpoints
 from hub_checkpoints import Distilled, HubCheckpoint
 from text_configs import write_text_configs
-from tritonclip_export import (
-    open_clip_towers,
-    quick_gelu,
-    transformers_checkpoint,
-    transformers_towers,
-)
-from tritonclip_export.catalogue import FILE
-from tritonclip_export.references import HUB_PREFIX
+from tritonclip_export.checkpoint.catalogue import FILE
+from tritonclip_export.checkpoint.open_clip import quick_gelu
+from tritonclip_export.checkpoint.open_clip import towers as open_clip_towers
+from tritonclip_export.checkpoint.references import HUB_PREFIX
+from tritonclip_export.checkpoint.transformers import towers as transformers_towers
+from tritonclip_export.checkpoint.transformers.checkpoint import embedding_dim
 
 
 def main() -> None:
@@ -94,7 +92,7 @@ def describe_on_hub(
     return {
         "image_height": model.config.vision_config.image_size,
         "image_width": model.config.vision_config.image_size,
-        "dim": transformers_checkpoint.embedding_dim(model),
+        "dim": embedding_dim(model),
         "similarity": "sigmoid" if hasattr(model, "logit_bias") else "softmax",
         "image_parameters": count(transformers_towers.image_tower(model)),
         "text_parameters": count(transformers_towers.text_tower(model, family, 0)),

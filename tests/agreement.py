@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tritonclip_export.bundle import Bundle
-from tritonclip_export.dual_encoder import DualEncoder
+from tritonclip_export.checkpoint.dual_encoder import DualEncoder
 from tritonclip_export.parity.inputs import Batches, Inputs
 from tritonclip_export.parity.pairs import compare_inputs, compare_pairs, reference_embeddings
 from tritonclip_export.precision.running import onnx_embeddings

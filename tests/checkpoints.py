@@ -94,7 +94,7 @@ def write_checkpoint(folder: Path, config: dict[str, Any], *, seed: int) -> Path
     from safetensors.torch import save_file
 
     from tritonclip_export import samples
-    from tritonclip_export.random_weights import enliven
+    from tritonclip_export.checkpoint.open_clip.random_weights import enliven
 
     folder.mkdir(parents=True)
     (folder / "open_clip_config.json").write_text(json.dumps(config))

@@ -61,7 +61,7 @@ def checkpoint_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str
 @pytest.fixture(scope="session")
 def dual_encoder(checkpoint_folder: Callable[[str], Path]) -> Callable[[str], object]:
     """Loaded checkpoints by name."""
-    from tritonclip_export.checkpoint import load, parse
+    from tritonclip_export.checkpoint.loading import load, parse
 
     loaded: dict[str, object] = {}
 

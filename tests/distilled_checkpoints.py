@@ -116,7 +116,7 @@ def _encoder(config: Any, *, bias: bool) -> Any:
     import torch
     import transformers
 
-    from tritonclip_export.distilled_towers import TextEncoder
+    from tritonclip_export.checkpoint.distilled.towers import TextEncoder
 
     torch.manual_seed(7)
     transformer = transformers.AutoModel.from_config(config)

@@ -14,7 +14,8 @@ from torch import nn
 
 from distilled_checkpoints import write_json, write_mclip, write_sentence_transformers
 from hub_checkpoints import Distilled, HubCheckpoint, Whole
-from tritonclip_export import random_weights, samples
+from tritonclip_export import samples
+from tritonclip_export.checkpoint.open_clip import random_weights
 from vocabularies import write_vocabulary
 
 
@@ -85,10 +86,10 @@ def _write_teacher(architecture: str, folder: Path, seed: int) -> None:
     import open_clip
     from safetensors.torch import save_file
 
-    from tritonclip_export import checkpoint
-    from tritonclip_export.open_clip_checkpoint import OpenClipEncoder
+    from tritonclip_export.checkpoint import loading
+    from tritonclip_export.checkpoint.open_clip.checkpoint import OpenClipEncoder
 
-    loaded = checkpoint.load(checkpoint.parse(architecture), random_seed=seed)
+    loaded = loading.load(loading.parse(architecture), random_seed=seed)
     assert isinstance(loaded, OpenClipEncoder)
     config = {"model_cfg": open_clip.get_model_config(architecture), "preprocess_cfg": {}}
     write_json(folder / "open_clip_config.json", config)

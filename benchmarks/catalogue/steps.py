@@ -9,11 +9,11 @@ import hub_checkpoints
 from catalogue.child import SEED, Work
 from tritonclip_export import samples
 from tritonclip_export.bundle import Bundle
+from tritonclip_export.checkpoint.references import HUB_PREFIX
 from tritonclip_export.parity.figures import require
 from tritonclip_export.parity.inputs import Batches, Inputs
 from tritonclip_export.parity.pairs import Pair, compare_pairs
 from tritonclip_export.precision.running import onnx_embeddings
-from tritonclip_export.references import HUB_PREFIX
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +24,7 @@ TARGET = "sm89"
 
 def load(work: Work) -> None:
     """Create the architecture with seeded random weights, in a folder if it is no open_clip's."""
-    from tritonclip_export import checkpoint
+    from tritonclip_export.checkpoint import loading
 
     name = work.row.architecture
     seed = None if name.startswith(HUB_PREFIX) else SEED
@@ -35,8 +35,8 @@ def load(work: Work) -> None:
             published = hub_checkpoints.find(name.removeprefix(HUB_PREFIX))
             name = str(random_checkpoints.write(published, work.folder, seed=SEED))
     with work.step("load"):
-        reference = checkpoint.parse(name)
-        loaded = checkpoint.load(reference, random_seed=seed, source=work.hub)
+        reference = loading.parse(name)
+        loaded = loading.load(reference, random_seed=seed, source=work.hub)
     work.results["checkpoint"] = loaded
     work.row.facts |= {
         "dim": loaded.dim,

@@ -8,7 +8,7 @@ from typing import Any
 
 from catalogue.rows import Row
 from markdown_table import table
-from tritonclip_export.catalogue import Entry
+from tritonclip_export.checkpoint.catalogue import Entry
 
 HEAD = (
     "architecture",

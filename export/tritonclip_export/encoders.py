@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from tritonclip_export.bundle import ImageSpec, Tower
-from tritonclip_export.dual_encoder import DualEncoder
+from tritonclip_export.checkpoint.dual_encoder import DualEncoder
 
 
 def image_encoder(checkpoint: DualEncoder) -> nn.Module:

@@ -26,7 +26,7 @@ from tritonclip_export.bundle import (
     Tower,
     bucket_lengths,
 )
-from tritonclip_export.dual_encoder import DualEncoder
+from tritonclip_export.checkpoint.dual_encoder import DualEncoder
 from tritonclip_export.errors import BundleError
 from tritonclip_export.graph.encoder import OPSET, Input, check, written
 from tritonclip_export.graph.tracing import size_of, trace

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tritonclip_export.bundle import Bundle, Parity, Tokens, Tower
-from tritonclip_export.dual_encoder import DualEncoder
+from tritonclip_export.checkpoint.dual_encoder import DualEncoder
 from tritonclip_export.errors import ExportError
 from tritonclip_export.graph.encoder import CHECKED_BATCHES, Encoder, Input, written
 from tritonclip_export.graph.tracing import trace

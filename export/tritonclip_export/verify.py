@@ -79,7 +79,7 @@ def verify(
         CheckpointError: the checkpoint cannot be loaded, or is not the one that was exported.
         TritonClipError: the server cannot be reached or does not serve the bundle.
     """
-    from tritonclip_export import checkpoint as checkpoints
+    from tritonclip_export.checkpoint import loading as checkpoints
     from tritonclip_export.openvino import artifacts, running
     from tritonclip_export.tensorrt.runner import engines_here
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from tritonclip_export.bundle import Bundle, recipes
-from tritonclip_export.checkpoint import load, parse
+from tritonclip_export.checkpoint.loading import load, parse
 from tritonclip_export.errors import BundleError, DiskSpaceError, ExportError, ParityError
 from tritonclip_export.export import export, up_to_date
 from tritonclip_export.graph import tracing

@@ -15,8 +15,8 @@ import torch
 from stress import write_stressed
 from tritonclip_export import precision, samples
 from tritonclip_export.bundle import Bundle, Precision
-from tritonclip_export.checkpoint import load, parse
-from tritonclip_export.dual_encoder import DualEncoder
+from tritonclip_export.checkpoint.dual_encoder import DualEncoder
+from tritonclip_export.checkpoint.loading import load, parse
 from tritonclip_export.errors import DiskSpaceError, PrecisionError
 from tritonclip_export.export import export
 from tritonclip_export.graph import tracing

@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from tritonclip_export import checkpoint
 from tritonclip_export.bundle import Bundle, Tower
-from tritonclip_export.checkpoint import DualEncoder
+from tritonclip_export.checkpoint import loading
+from tritonclip_export.checkpoint.loading import DualEncoder
 from tritonclip_export.errors import ExportError
 from tritonclip_export.export import export, up_to_date
 from tritonclip_export.graph.encoder import Encoder
@@ -32,7 +32,7 @@ def loaded(checkpoint_folder: Callable[[str], Path]) -> Callable[[str], DualEnco
 
     def get(name: str) -> DualEncoder:
         if name not in kept:
-            kept[name] = checkpoint.load(checkpoint.parse(str(checkpoint_folder(name))))
+            kept[name] = loading.load(loading.parse(str(checkpoint_folder(name))))
         return kept[name]
 
     return get

@@ -5,8 +5,8 @@ import pytest
 
 from image_files import FILES, PROCESSORS, TRANSFORMS, photo, saved, spec
 from tritonclip_export.bundle import ImageSpec
+from tritonclip_export.checkpoint.transformers.images import image_spec
 from tritonclip_export.served import code
-from tritonclip_export.transformers_images import image_spec
 
 pytest.importorskip("nvidia.dali", reason="DALI is not installed")
 

@@ -11,10 +11,10 @@ from PIL import Image
 from torchvision.transforms import Compose
 
 from image_files import FILES, PROCESSORS, TRANSFORMS, photo, saved, spec, square
+from tritonclip_export.checkpoint.transformers.images import image_spec
 from tritonclip_export.errors import CheckpointError
 from tritonclip_export.served.code import image_transform
 from tritonclip_export.served.parameters import Limits
-from tritonclip_export.transformers_images import image_spec
 
 
 def reference(config: dict[str, object], encoded: bytes) -> np.ndarray:

@@ -12,11 +12,11 @@ from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from transformers import AutoTokenizer
 
 from tritonclip_export.bundle import bucket_lengths
+from tritonclip_export.checkpoint.open_clip.tokenizer import convert, set_language
+from tritonclip_export.checkpoint.tokenizer import from_transformers
 from tritonclip_export.errors import CheckpointError
-from tritonclip_export.open_clip_tokenizer import convert, set_language
 from tritonclip_export.samples import sample_texts
 from tritonclip_export.served.code import text_transform
-from tritonclip_export.tokenizer import from_transformers
 from vocabularies import CORPUS as SCRIPTS
 from vocabularies import write_vocabulary
 

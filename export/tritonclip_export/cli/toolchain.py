@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tritonclip_export.bundle import Parity, Tower
-    from tritonclip_export.catalogue import Entry
+    from tritonclip_export.checkpoint.catalogue import Entry
     from tritonclip_export.token_outputs import Layers
 
 
@@ -41,7 +41,7 @@ def models(
     """List the architectures and pretrained tags that can be exported by name."""
     from dataclasses import asdict
 
-    from tritonclip_export import catalogue
+    from tritonclip_export.checkpoint import catalogue
 
     words = words or []
     found = catalogue.search(words)
@@ -83,7 +83,7 @@ def models(
 
 def _nothing_has(words: Sequence[str]) -> str:
     """What to say of a search that found nothing."""
-    from tritonclip_export import catalogue, references
+    from tritonclip_export.checkpoint import catalogue, references
 
     known = [name for entry in catalogue.search() for name in (entry.family, entry.architecture)]
     return (
@@ -142,7 +142,7 @@ def export(
     json: Json = False,
 ) -> None:
     """Export a checkpoint to a bundle: two ONNX encoders, tokenizer.json and bundle.json."""
-    from tritonclip_export import checkpoint as checkpoints
+    from tritonclip_export.checkpoint import loading as checkpoints
     from tritonclip_export.export import export as write_bundle
     from tritonclip_export.export import up_to_date
 

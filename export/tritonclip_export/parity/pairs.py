@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tritonclip_export.bundle import Parity, TextSpec
-from tritonclip_export.dual_encoder import DualEncoder
+from tritonclip_export.checkpoint.dual_encoder import DualEncoder
 from tritonclip_export.graph.encoder import Encode
 from tritonclip_export.parity.figures import (
     TOLERANCES,

@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from tritonclip_export.bundle import CleaningRule
+from tritonclip_export.checkpoint.references import nearest
+from tritonclip_export.checkpoint.tokenizer import ServedTokenizer, from_transformers
 from tritonclip_export.errors import CheckpointError, ExportError
-from tritonclip_export.references import nearest
-from tritonclip_export.tokenizer import ServedTokenizer, from_transformers
 
 # open_clip's cleaning functions (tokenizer.py: `_clean_lower`, ...) as sequences of named rules.
 CLEANING: dict[str, tuple[CleaningRule, ...]] = {

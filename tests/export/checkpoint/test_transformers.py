@@ -12,8 +12,8 @@ import torch
 from agreement import passed_in_many_scripts
 from transformers_checkpoints import FAMILIES, write_transformers_checkpoint
 from tritonclip_export.bundle import Bundle
-from tritonclip_export.checkpoint import load, parse
-from tritonclip_export.dual_encoder import DualEncoder
+from tritonclip_export.checkpoint.dual_encoder import DualEncoder
+from tritonclip_export.checkpoint.loading import load, parse
 from tritonclip_export.errors import CheckpointError, ExportError
 from tritonclip_export.export import export
 from tritonclip_export.graph.encoder import Encoder

@@ -14,8 +14,8 @@ from PIL import Image
 from timm.models.eva import Eva
 
 from tritonclip_export import samples
-from tritonclip_export.dual_encoder import DualEncoder
-from tritonclip_export.random_weights import enliven
+from tritonclip_export.checkpoint.dual_encoder import DualEncoder
+from tritonclip_export.checkpoint.open_clip.random_weights import enliven
 
 
 def enlivened(architecture: str, seed: int) -> tuple[Any, torch.Tensor, torch.Tensor]:

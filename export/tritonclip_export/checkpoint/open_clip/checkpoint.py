@@ -11,17 +11,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from tritonclip_export import open_clip_files, open_clip_tokenizer, quick_gelu
 from tritonclip_export.bundle import ImageSpec, Source
-from tritonclip_export.dual_encoder import DualEncoder, similarity_of, three, weights_sha256
+from tritonclip_export.checkpoint.dual_encoder import (
+    DualEncoder,
+    similarity_of,
+    three,
+    weights_sha256,
+)
+from tritonclip_export.checkpoint.open_clip import files as checkpoint_files
+from tritonclip_export.checkpoint.open_clip import quick_gelu
+from tritonclip_export.checkpoint.open_clip.tokenizer import convert, set_language
+from tritonclip_export.checkpoint.references import Reference
 from tritonclip_export.errors import CheckpointError
-from tritonclip_export.references import Reference
 
 if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-    from tritonclip_export.tokenizer import ServedTokenizer
+    from tritonclip_export.checkpoint.tokenizer import ServedTokenizer
 
 
 @dataclass(frozen=True)
@@ -65,31 +72,31 @@ class OpenClipEncoder(DualEncoder):
 
     def image_tower(self) -> torch.nn.Module:
         """The visual tower itself."""
-        from tritonclip_export import open_clip_towers
+        from tritonclip_export.checkpoint.open_clip import towers
 
-        return open_clip_towers.image_tower(self.model)
+        return towers.image_tower(self.model)
 
     def text_tower(self) -> torch.nn.Module:
         """The text tower, rewritten for any length where it can be."""
-        from tritonclip_export import open_clip_towers
+        from tritonclip_export.checkpoint.open_clip import towers
 
-        return open_clip_towers.text_tower(self.model)
+        return towers.text_tower(self.model)
 
     def image_tokens_tower(self, layer: int) -> torch.nn.Module:
         """By `forward_intermediates`, without the class token."""
-        from tritonclip_export import open_clip_tokens
+        from tritonclip_export.checkpoint.open_clip import tokens
 
-        return open_clip_tokens.image_tokens_tower(self.model, layer)
+        return tokens.image_tokens_tower(self.model, layer)
 
     def text_tokens_tower(self, layer: int) -> torch.nn.Module:
         """The blocks up to `layer`."""
-        from tritonclip_export import open_clip_tokens
+        from tritonclip_export.checkpoint.open_clip import tokens
 
-        return open_clip_tokens.text_tokens_tower(self.model, layer)
+        return tokens.text_tokens_tower(self.model, layer)
 
     def served_tokenizer(self) -> ServedTokenizer:
         """Converted from open_clip's tokenizer."""
-        return open_clip_tokenizer.convert(self.tokenizer)
+        return convert(self.tokenizer)
 
 
 def load(
@@ -117,11 +124,12 @@ def load(
     import open_clip
     import torch
 
-    from tritonclip_export import open_clip_towers, random_weights, samples
+    from tritonclip_export import samples
+    from tritonclip_export.checkpoint.open_clip import random_weights, towers
 
     _check_weights(reference, random_seed)
     quick_gelu.check(reference)
-    files = open_clip_files.find(reference, folder, source)
+    files = checkpoint_files.find(reference, folder, source)
     if random_seed is not None:
         torch.manual_seed(random_seed)
     with torch.no_grad(), tempfile.TemporaryDirectory(prefix="tritonclip-") as scratch:
@@ -132,12 +140,12 @@ def load(
             pretrained_text=False,
             require_pretrained=random_seed is None,
             text_cfg={**text, "hf_model_pretrained": False},
-            **open_clip_files.preprocessing(reference),
+            **checkpoint_files.preprocessing(reference),
         )
         model.eval().requires_grad_(False)
         tokenizer = _tokenizer(reference, folder, files)
         if language is not None:
-            open_clip_tokenizer.set_language(tokenizer, language)
+            set_language(tokenizer, language)
         if random_seed is not None:
             random_weights.enliven(
                 model,
@@ -162,7 +170,7 @@ def load(
             dim=_embedding_dim(model, transform),
             image=_image_spec(model),
             similarity=similarity_of(model),
-            dynamic_length=_dynamic_length(open_clip_towers.text_tower(model), tokenizer),
+            dynamic_length=_dynamic_length(towers.text_tower(model), tokenizer),
         )
 
 
@@ -192,7 +200,7 @@ def _name(reference: Reference, folder: Path | None) -> str:
 
 
 def _tokenizer(
-    reference: Reference, folder: Path | None, files: open_clip_files.Files
+    reference: Reference, folder: Path | None, files: checkpoint_files.Files
 ) -> Callable[[Sequence[str]], torch.Tensor]:
     """As `open_clip.get_tokenizer` makes it, from the folder where its files are."""
     import open_clip

@@ -14,8 +14,8 @@ from transformers.models.mt5 import modeling_mt5 as mt5
 
 from hub_folder import TEXT_TOWERS, write_model_with, write_text_tower, write_weights
 from transformers_checkpoints import write_transformers_checkpoint
-from tritonclip_export import open_clip_files
-from tritonclip_export.checkpoint import load, parse
+from tritonclip_export.checkpoint.loading import load, parse
+from tritonclip_export.checkpoint.open_clip import files
 from tritonclip_export.errors import CheckpointError
 from tritonclip_export.export import export
 from tritonclip_export.parity.inputs import Batches, Inputs
@@ -62,11 +62,11 @@ def test_every_architecture_says_what_it_wants(tmp_path: Path) -> None:
         text = open_clip.get_model_config(name)["text_cfg"]
         repositories = {text.get("hf_model_name"), text.get("hf_tokenizer_name")} - {None}
         if not repositories:
-            assert open_clip_files.find(parse(name), None, tmp_path).tokenizer is None
+            assert files.find(parse(name), None, tmp_path).tokenizer is None
             continue
         wanting += 1
         with pytest.raises(CheckpointError, match=next(iter(repositories))):
-            open_clip_files.find(parse(name), None, tmp_path)
+            files.find(parse(name), None, tmp_path)
         for layout in ("by repository", "flat"):
             folder = tmp_path / name / layout
             for repository in repositories:
@@ -74,7 +74,7 @@ def test_every_architecture_says_what_it_wants(tmp_path: Path) -> None:
                 home.mkdir(parents=True, exist_ok=True)
                 (home / "config.json").touch()
                 (home / "tokenizer.json").touch()
-            found = open_clip_files.find(parse(name), None, folder)
+            found = files.find(parse(name), None, folder)
             home = folder if layout == "flat" else folder / text["hf_tokenizer_name"]
             assert found.tokenizer == home
     assert wanting > 40
@@ -233,6 +233,6 @@ def test_open_clips_format_is_preferred(tmp_path: Path) -> None:
 def test_random_weights_and_files_get_the_preprocessing_of_the_tags(
     architecture: str, mean: float | None, resize_mode: str | None
 ) -> None:
-    known = open_clip_files.preprocessing(parse(architecture))
+    known = files.preprocessing(parse(architecture))
     assert known.get("image_mean", (None,))[0] == mean
     assert known.get("image_resize_mode") == resize_mode

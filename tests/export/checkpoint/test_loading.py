@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tritonclip_export import quick_gelu
-from tritonclip_export.checkpoint import load, parse
+from tritonclip_export.checkpoint.loading import load, parse
+from tritonclip_export.checkpoint.open_clip import quick_gelu
 from tritonclip_export.errors import CheckpointError
 
 

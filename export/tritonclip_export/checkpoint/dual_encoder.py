@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-    from tritonclip_export.tokenizer import ServedTokenizer
+    from tritonclip_export.checkpoint.tokenizer import ServedTokenizer
 
 
 @dataclass(frozen=True)

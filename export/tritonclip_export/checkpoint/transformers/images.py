@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from tritonclip_export.bundle import ImageSpec
-from tritonclip_export.dual_encoder import three
+from tritonclip_export.checkpoint.dual_encoder import three
 from tritonclip_export.errors import CheckpointError
 
 

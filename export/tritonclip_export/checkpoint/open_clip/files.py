@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tritonclip_export import hub
-from tritonclip_export.references import OPEN_CLIP_CONFIG, Reference
+from tritonclip_export.checkpoint import hub
+from tritonclip_export.checkpoint.references import OPEN_CLIP_CONFIG, Reference
 
 # open_clip's names for the weights in a repository of its own format.
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tritonclip_export.families import family_of, licence_of
-from tritonclip_export.references import HUB_PREFIX
+from tritonclip_export.checkpoint.families import family_of, licence_of
+from tritonclip_export.checkpoint.references import HUB_PREFIX
 
 FILE = Path(__file__).parent / "catalogue.json"
 

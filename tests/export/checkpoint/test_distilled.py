@@ -13,10 +13,11 @@ import transformers
 from agreement import passed_in_many_scripts
 from distilled_checkpoints import KINDS, write_distilled_checkpoint, write_json
 from transformers_checkpoints import write_transformers_checkpoint
-from tritonclip_export import distilled_checkpoint, quick_gelu
 from tritonclip_export.bundle import Bundle
-from tritonclip_export.checkpoint import load, parse
-from tritonclip_export.dual_encoder import DualEncoder
+from tritonclip_export.checkpoint.distilled.checkpoint import IMAGE_TOWERS
+from tritonclip_export.checkpoint.dual_encoder import DualEncoder
+from tritonclip_export.checkpoint.loading import load, parse
+from tritonclip_export.checkpoint.open_clip import quick_gelu
 from tritonclip_export.errors import CheckpointError, ExportError
 from tritonclip_export.export import export
 from tritonclip_export.graph.encoder import Encoder
@@ -122,7 +123,7 @@ def test_padding_is_masked_and_a_long_text_keeps_its_end(
 
 
 def test_the_published_ones_have_image_towers_that_can_be_exported() -> None:
-    for tower in distilled_checkpoint.IMAGE_TOWERS.values():
+    for tower in IMAGE_TOWERS.values():
         quick_gelu.check(parse(tower))
 
 

@@ -11,16 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tritonclip_export import (
-    distilled_checkpoint,
-    hub,
-    open_clip_checkpoint,
-    open_clip_files,
-    transformers_checkpoint,
-)
-from tritonclip_export.dual_encoder import DualEncoder
-from tritonclip_export.errors import CheckpointError
-from tritonclip_export.references import (
+from tritonclip_export.checkpoint import hub
+from tritonclip_export.checkpoint.distilled import checkpoint as distilled
+from tritonclip_export.checkpoint.dual_encoder import DualEncoder
+from tritonclip_export.checkpoint.open_clip import checkpoint as open_clip
+from tritonclip_export.checkpoint.open_clip import files
+from tritonclip_export.checkpoint.references import (
     CLIP_MODULE,
     CONFIGS,
     OPEN_CLIP_CONFIG,
@@ -28,6 +24,8 @@ from tritonclip_export.references import (
     find_config,
     parse,
 )
+from tritonclip_export.checkpoint.transformers import checkpoint as transformers
+from tritonclip_export.errors import CheckpointError
 
 __all__ = ["DualEncoder", "Reference", "load", "parse"]
 
@@ -54,18 +52,16 @@ def load(
     with _plain_errors(reference):
         folder = _folder(reference, source)
         if folder is None or (folder / OPEN_CLIP_CONFIG).is_file():
-            return open_clip_checkpoint.load(
+            return open_clip.load(
                 reference, folder=folder, random_seed=random_seed, source=source, language=language
             )
         for option, value in (("random weights", random_seed), ("language", language)):
             if value is not None:
                 raise CheckpointError(f"a checkpoint of transformers takes no {option}")
-        if distilled_checkpoint.is_distilled(folder):
-            teacher = load(
-                parse(distilled_checkpoint.image_tower(reference, folder)), source=source
-            )
-            return distilled_checkpoint.load(reference, folder, teacher, source)
-        return transformers_checkpoint.load(reference, folder)
+        if distilled.is_distilled(folder):
+            teacher = load(parse(distilled.image_tower(reference, folder)), source=source)
+            return distilled.load(reference, folder, teacher, source)
+        return transformers.load(reference, folder)
 
 
 def _folder(reference: Reference, source: Path | None) -> Path | None:
@@ -79,19 +75,19 @@ def _folder(reference: Reference, source: Path | None) -> Path | None:
         reference.name,
         "configuration, then what it asks for",
         CONFIGS,
-        also=(distilled_checkpoint.MODULES,),
+        also=(distilled.MODULES,),
         patterns=("*.json", "*.safetensors", "*.model", "*.txt"),
     )
     path = hub.obtain([config], source, reference=reference.text)[config]
     if path.name == OPEN_CLIP_CONFIG:
-        rest = [hub.weights(reference.name, *open_clip_files.WEIGHTS)]
-    elif distilled_checkpoint.is_distilled(path.parent):
-        rest = distilled_checkpoint.wanted(reference.name, path.parent)
-        teacher = parse(distilled_checkpoint.image_tower(reference, path.parent))
+        rest = [hub.weights(reference.name, *files.WEIGHTS)]
+    elif distilled.is_distilled(path.parent):
+        rest = distilled.wanted(reference.name, path.parent)
+        teacher = parse(distilled.image_tower(reference, path.parent))
         if teacher.kind == "architecture":
-            rest += open_clip_files.of_architecture(teacher)
+            rest += files.of_architecture(teacher)
     else:
-        rest = transformers_checkpoint.wanted(reference.name)
+        rest = transformers.wanted(reference.name)
         if path.parent.name == CLIP_MODULE:
             rest = [item.inside(CLIP_MODULE) for item in rest]
     hub.obtain(rest, source, reference=reference.text)

@@ -9,9 +9,11 @@ from pathlib import Path
 import open_clip
 import pytest
 
-from tritonclip_export import catalogue, distilled_checkpoint, quick_gelu
-from tritonclip_export.checkpoint import parse
-from tritonclip_export.families import FAMILIES
+from tritonclip_export.checkpoint import catalogue
+from tritonclip_export.checkpoint.distilled import checkpoint
+from tritonclip_export.checkpoint.families import FAMILIES
+from tritonclip_export.checkpoint.loading import parse
+from tritonclip_export.checkpoint.open_clip import quick_gelu
 
 TRITONCLIP = Path(sys.executable).with_name("tritonclip")
 
@@ -55,7 +57,7 @@ def test_checkpoints_of_others_have_their_published_sizes() -> None:
     assert sum(sizes["siglip-base-patch16-224"]) == 203
     teachers = {
         name: open_clip.get_model_config(tower.partition(":")[0])["embed_dim"]
-        for name, tower in distilled_checkpoint.IMAGE_TOWERS.items()
+        for name, tower in checkpoint.IMAGE_TOWERS.items()
     }
     dims = {entry.architecture.rpartition("/")[2]: entry.dim for entry in catalogue.search()}
     assert {name: dims[name] for name in teachers} == teachers

@@ -9,7 +9,7 @@ import pytest
 from checkpoints import RESNET, SIGLIP, write_checkpoint
 from families import FAMILIES
 from tritonclip_export import precision, samples
-from tritonclip_export.checkpoint import load, parse
+from tritonclip_export.checkpoint.loading import load, parse
 from tritonclip_export.export import export
 from tritonclip_export.parity.inputs import Inputs
 from tritonclip_export.tensorrt import bindings, engines

@@ -18,18 +18,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from tritonclip_export import hub, transformers_checkpoint
 from tritonclip_export.bundle import Source
-from tritonclip_export.dual_encoder import DualEncoder, weights_sha256
+from tritonclip_export.checkpoint import hub
+from tritonclip_export.checkpoint.dual_encoder import DualEncoder, weights_sha256
+from tritonclip_export.checkpoint.references import TRANSFORMERS_CONFIG, Reference
+from tritonclip_export.checkpoint.transformers.checkpoint import (
+    check_vocabulary,
+    quiet,
+    tokens,
+    unit,
+)
 from tritonclip_export.errors import CheckpointError, ExportError
-from tritonclip_export.references import TRANSFORMERS_CONFIG, Reference
 
 if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-    from tritonclip_export.distilled_towers import TextEncoder
-    from tritonclip_export.tokenizer import ServedTokenizer
+    from tritonclip_export.checkpoint.distilled.towers import TextEncoder
+    from tritonclip_export.checkpoint.tokenizer import ServedTokenizer
 
 # The image towers that their authors name on the model cards.
 IMAGE_TOWERS = {
@@ -78,7 +84,7 @@ class DistilledEncoder(DualEncoder):
         tokens = self._tokens(texts, padding=True)
         with torch.inference_mode():
             features = self.model(tokens["input_ids"], tokens["attention_mask"])
-            return transformers_checkpoint.unit(features)
+            return unit(features)
 
     def image_tower(self) -> torch.nn.Module:
         """The teacher's."""
@@ -86,9 +92,9 @@ class DistilledEncoder(DualEncoder):
 
     def text_tower(self) -> torch.nn.Module:
         """The text encoder, with the padding mask inside."""
-        from tritonclip_export import distilled_towers
+        from tritonclip_export.checkpoint.distilled import towers
 
-        return distilled_towers.text_tower(self.model, int(self.tokenizer.pad_token_id))
+        return towers.text_tower(self.model, int(self.tokenizer.pad_token_id))
 
     def image_tokens_tower(self, layer: int) -> torch.nn.Module:
         """The teacher's."""
@@ -103,14 +109,12 @@ class DistilledEncoder(DualEncoder):
 
     def served_tokenizer(self) -> ServedTokenizer:
         """Converted from the tokenizer."""
-        from tritonclip_export import tokenizer
+        from tritonclip_export.checkpoint import tokenizer
 
         return tokenizer.from_transformers(self.tokenizer, (), self.context_length)
 
     def _tokens(self, texts: Sequence[str], *, padding: bool | str) -> Any:
-        return transformers_checkpoint.tokens(
-            self.tokenizer, texts, self.context_length, padding=padding
-        )
+        return tokens(self.tokenizer, texts, self.context_length, padding=padding)
 
 
 def is_distilled(folder: Path) -> bool:
@@ -183,10 +187,10 @@ def load(
             f"{reference.text} embeds texts in {dim} dimensions, its image tower "
             f"{teacher.source.reference} images in {teacher.dim}: they do not belong together"
         )
-    with transformers_checkpoint.quiet():
+    with quiet():
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     config = encoder.transformer.config
-    transformers_checkpoint.check_vocabulary(tokenizer, config)
+    check_vocabulary(tokenizer, config)
     # RoBERTa counts positions from its padding id on.
     reserved = config.pad_token_id + 1 if "roberta" in config.model_type else 0
     positions = config.max_position_embeddings - reserved
@@ -216,7 +220,7 @@ def _mclip(reference: Reference, folder: Path, source: Path | None) -> TextEncod
     import torch
     import transformers
 
-    from tritonclip_export.distilled_towers import TextEncoder
+    from tritonclip_export.checkpoint.distilled.towers import TextEncoder
 
     config = _read(folder / TRANSFORMERS_CONFIG)
     base = _mclip_base(folder)
@@ -242,7 +246,7 @@ def _sentence_transformers(folder: Path) -> tuple[TextEncoder, int | None]:
     import torch
     import transformers
 
-    from tritonclip_export.distilled_towers import TextEncoder
+    from tritonclip_export.checkpoint.distilled.towers import TextEncoder
 
     what = "of Sentence Transformers' modules, Transformer, Pooling (mean) and Dense are supported"
     if (modules := _modules(folder)) != ["Transformer", "Pooling", "Dense"]:
@@ -254,7 +258,7 @@ def _sentence_transformers(folder: Path) -> tuple[TextEncoder, int | None]:
         raise CheckpointError(
             f"{folder} has the activation {dense['activation_function']}; {what} (without one)"
         )
-    with transformers_checkpoint.quiet():
+    with quiet():
         transformer, loading = transformers.AutoModel.from_pretrained(
             folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
         )

@@ -16,24 +16,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from tritonclip_export import hub
 from tritonclip_export.bundle import Source
-from tritonclip_export.dual_encoder import DualEncoder, similarity_of, weights_sha256
+from tritonclip_export.checkpoint import hub
+from tritonclip_export.checkpoint.dual_encoder import DualEncoder, similarity_of, weights_sha256
+from tritonclip_export.checkpoint.references import TRANSFORMERS_CONFIG, Reference
+from tritonclip_export.checkpoint.transformers.images import image_spec
 from tritonclip_export.errors import CheckpointError
-from tritonclip_export.references import TRANSFORMERS_CONFIG, Reference
-from tritonclip_export.transformers_images import image_spec
 
 if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-    from tritonclip_export.tokenizer import ServedTokenizer
-    from tritonclip_export.transformers_towers import Family
+    from tritonclip_export.checkpoint.tokenizer import ServedTokenizer
+    from tritonclip_export.checkpoint.transformers.towers import Family
 
 
 @dataclass(frozen=True)
 class TransformersEncoder(DualEncoder):
-    """A model of one of the families in `transformers_towers`."""
+    """A model of one of the families in `towers`."""
 
     family: Family
     model: Any
@@ -75,32 +75,32 @@ class TransformersEncoder(DualEncoder):
 
     def image_tower(self) -> torch.nn.Module:
         """The vision model and its projection."""
-        from tritonclip_export import transformers_towers
+        from tritonclip_export.checkpoint.transformers import towers
 
-        return transformers_towers.image_tower(self.model)
+        return towers.image_tower(self.model)
 
     def text_tower(self) -> torch.nn.Module:
         """The text model and its projection, with the padding mask inside."""
-        from tritonclip_export import transformers_towers
+        from tritonclip_export.checkpoint.transformers import towers
 
         pad_id = int(self.tokenizer.pad_token_id)
-        return transformers_towers.text_tower(self.model, self.family, pad_id)
+        return towers.text_tower(self.model, self.family, pad_id)
 
     def image_tokens_tower(self, layer: int) -> torch.nn.Module:
         """The hidden states of the vision model, without the class token."""
-        from tritonclip_export import transformers_tokens
+        from tritonclip_export.checkpoint.transformers import tokens
 
-        return transformers_tokens.image_tokens_tower(self.model, layer)
+        return tokens.image_tokens_tower(self.model, layer)
 
     def text_tokens_tower(self, layer: int) -> torch.nn.Module:
         """The hidden states of the text model and its final normalisation."""
-        from tritonclip_export import transformers_tokens
+        from tritonclip_export.checkpoint.transformers import tokens
 
-        return transformers_tokens.text_tokens_tower(self.model, layer)
+        return tokens.text_tokens_tower(self.model, layer)
 
     def served_tokenizer(self) -> ServedTokenizer:
         """Converted from the tokenizer."""
-        from tritonclip_export import tokenizer
+        from tritonclip_export.checkpoint import tokenizer
 
         return tokenizer.from_transformers(self.tokenizer, (), self.context_length)
 
@@ -203,7 +203,7 @@ def quiet() -> Iterator[None]:
 
 
 def _family(folder: Path) -> Family:
-    from tritonclip_export.transformers_towers import FAMILIES
+    from tritonclip_export.checkpoint.transformers.towers import FAMILIES
 
     config = json.loads((folder / TRANSFORMERS_CONFIG).read_text(encoding="utf-8"))
     model_type = config.get("model_type")

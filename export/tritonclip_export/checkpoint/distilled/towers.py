@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tritonclip_export.transformers_towers import padding_mask
+from tritonclip_export.checkpoint.transformers.towers import padding_mask
 
 
 class TextEncoder(nn.Module):

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tritonclip_export.checkpoint.references import OPEN_CLIP_CONFIG, TRANSFORMERS_CONFIG, Reference
 from tritonclip_export.errors import CheckpointError
-from tritonclip_export.references import OPEN_CLIP_CONFIG, TRANSFORMERS_CONFIG, Reference
 
 SUFFIX = "-quickgelu"
 

@@ -1,0 +1,1 @@
+"""Stage 1: from what is typed to a dual encoder."""
