@@ -37,7 +37,7 @@ from tritonclip import TritonClipError
 from tritonclip_export import precision, samples
 from tritonclip_export.bundle import TOWERS, Artifact, Bundle, Tower
 from tritonclip_export.checkpoint import loading
-from tritonclip_export.export import export
+from tritonclip_export.export.writing import export
 from tritonclip_export.graph.encoder import Input
 from tritonclip_export.graph.tracing import trace
 from tritonclip_export.parity.figures import TOLERANCES, compare

@@ -78,7 +78,7 @@ def bundle(
     dual_encoder: Callable[[str], object], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], object]:
     """Exported bundles by name."""
-    from tritonclip_export.export import export
+    from tritonclip_export.export.writing import export
 
     home = tmp_path_factory.mktemp("bundles")
     exported: dict[str, object] = {}

@@ -55,7 +55,7 @@ def _parameters(tower: torch.nn.Module) -> int:
 
 def export(work: Work) -> None:
     """Export both towers, in parity with the library they come from."""
-    from tritonclip_export.export import export
+    from tritonclip_export.export.writing import export
 
     target = work.folder / "bundle"
     bundle = export(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tritonclip_export import encoder_configs, token_outputs, warmup
+from tritonclip_export import encoder_configs, warmup
 from tritonclip_export.bundle import Bundle, Tokens
 from tritonclip_export.encoder_models import (
     IN_PYTHON,
@@ -22,6 +22,7 @@ from tritonclip_export.encoder_models import (
     encoders,
     takes_any_length,
 )
+from tritonclip_export.export import token_outputs
 from tritonclip_export.plans import Item
 from tritonclip_export.served import code, parameters
 from tritonclip_export.served.model_config import parse_config, render_config

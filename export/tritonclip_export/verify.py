@@ -20,9 +20,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tritonclip_export import token_outputs
 from tritonclip_export.bundle import Artifact, Bundle, Parity, Precision
 from tritonclip_export.errors import CheckpointError, RepositoryError
+from tritonclip_export.export import token_outputs
 from tritonclip_export.parity.figures import TOLERANCES, Tolerance, served_tolerance
 from tritonclip_export.parity.inputs import Batches, Embeddings, Inputs
 from tritonclip_export.parity.pairs import (

@@ -18,7 +18,7 @@ from tritonclip_export.bundle import Bundle, Precision
 from tritonclip_export.checkpoint.dual_encoder import DualEncoder
 from tritonclip_export.checkpoint.loading import load, parse
 from tritonclip_export.errors import DiskSpaceError, PrecisionError
-from tritonclip_export.export import export
+from tritonclip_export.export.writing import export
 from tritonclip_export.graph import tracing
 from tritonclip_export.parity.figures import TOLERANCES, Tolerance, compare
 from tritonclip_export.parity.inputs import Batches, Inputs

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tritonclip_export.bundle import Parity, Tower
     from tritonclip_export.checkpoint.catalogue import Entry
-    from tritonclip_export.token_outputs import Layers
+    from tritonclip_export.export.token_outputs import Layers
 
 
 Source = Annotated[
@@ -143,8 +143,8 @@ def export(
 ) -> None:
     """Export a checkpoint to a bundle: two ONNX encoders, tokenizer.json and bundle.json."""
     from tritonclip_export.checkpoint import loading as checkpoints
-    from tritonclip_export.export import export as write_bundle
-    from tritonclip_export.export import up_to_date
+    from tritonclip_export.export.writing import export as write_bundle
+    from tritonclip_export.export.writing import up_to_date
 
     tokens = _layers(outputs, image_layer, text_layer)
     with output.Steps() as step:

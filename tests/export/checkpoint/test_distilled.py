@@ -19,7 +19,7 @@ from tritonclip_export.checkpoint.dual_encoder import DualEncoder
 from tritonclip_export.checkpoint.loading import load, parse
 from tritonclip_export.checkpoint.open_clip import quick_gelu
 from tritonclip_export.errors import CheckpointError, ExportError
-from tritonclip_export.export import export
+from tritonclip_export.export.writing import export
 from tritonclip_export.graph.encoder import Encoder
 from tritonclip_export.samples import opened_images
 from tritonclip_export.served.code import text_transform

@@ -10,7 +10,7 @@ from checkpoints import RESNET, SIGLIP, write_checkpoint
 from families import FAMILIES
 from tritonclip_export import precision, samples
 from tritonclip_export.checkpoint.loading import load, parse
-from tritonclip_export.export import export
+from tritonclip_export.export.writing import export
 from tritonclip_export.parity.inputs import Inputs
 from tritonclip_export.tensorrt import bindings, engines
 

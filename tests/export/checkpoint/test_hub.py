@@ -17,7 +17,7 @@ from transformers_checkpoints import write_transformers_checkpoint
 from tritonclip_export.checkpoint.loading import load, parse
 from tritonclip_export.checkpoint.open_clip import files
 from tritonclip_export.errors import CheckpointError
-from tritonclip_export.export import export
+from tritonclip_export.export.writing import export
 from tritonclip_export.parity.inputs import Batches, Inputs
 from tritonclip_export.parity.pairs import compare_inputs, compare_pairs, reference_embeddings
 from tritonclip_export.precision.running import onnx_embeddings

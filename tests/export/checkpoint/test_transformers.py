@@ -15,7 +15,7 @@ from tritonclip_export.bundle import Bundle
 from tritonclip_export.checkpoint.dual_encoder import DualEncoder
 from tritonclip_export.checkpoint.loading import load, parse
 from tritonclip_export.errors import CheckpointError, ExportError
-from tritonclip_export.export import export
+from tritonclip_export.export.writing import export
 from tritonclip_export.graph.encoder import Encoder
 from tritonclip_export.parity.inputs import Batches, Inputs
 from tritonclip_export.parity.pairs import reference_embeddings

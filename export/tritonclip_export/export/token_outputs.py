@@ -38,7 +38,7 @@ def towers(checkpoint: DualEncoder, layers: Layers) -> dict[Tower, torch.nn.Modu
     Raises:
         ExportError: a tower has no tokens to give, or no such layer.
     """
-    from tritonclip_export import encoders
+    from tritonclip_export.export import encoders
 
     return {
         tower: encoders.tokens_encoder(checkpoint, tower, layer) for tower, layer in layers.items()
@@ -99,7 +99,7 @@ def figures(checkpoint: DualEncoder, bundle: Bundle, inputs: Inputs) -> list[Par
 def _compare(checkpoint: DualEncoder, bundle: Bundle, tokens: Tokens, inputs: Inputs) -> Parity:
     import torch
 
-    from tritonclip_export import encoders
+    from tritonclip_export.export import encoders
 
     module = encoders.tokens_encoder(checkpoint, tokens.tower, tokens.layer)
     encode = Encoder(bundle.file(tokens.file), packed=False)

@@ -15,7 +15,7 @@ from tritonclip_export.bundle import Bundle, Tower
 from tritonclip_export.checkpoint import loading
 from tritonclip_export.checkpoint.loading import DualEncoder
 from tritonclip_export.errors import ExportError
-from tritonclip_export.export import export, up_to_date
+from tritonclip_export.export.writing import export, up_to_date
 from tritonclip_export.graph.encoder import Encoder
 from tritonclip_export.samples import opened_images, sample_texts
 

@@ -18,7 +18,7 @@ import torch
 from tritonclip_export.bundle import Bundle, recipes
 from tritonclip_export.checkpoint.loading import load, parse
 from tritonclip_export.errors import BundleError, DiskSpaceError, ExportError, ParityError
-from tritonclip_export.export import export, up_to_date
+from tritonclip_export.export.writing import export, up_to_date
 from tritonclip_export.graph import tracing
 from tritonclip_export.graph.encoder import Encoder, Input, check
 from tritonclip_export.parity.inputs import Batches, Inputs
@@ -156,7 +156,7 @@ def test_a_failing_export_leaves_the_previous_bundle(
         pair = honest(checkpoint, inputs)
         return Pair(pair.images[::-1], pair.texts)
 
-    monkeypatch.setattr("tritonclip_export.export.reference_embeddings", shuffled)
+    monkeypatch.setattr("tritonclip_export.export.writing.reference_embeddings", shuffled)
 
     with pytest.raises(ParityError, match="onnx image"):
         export(dual_encoder("resnet"), folder, name="resnet", max_batch=2)

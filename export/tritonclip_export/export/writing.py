@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tritonclip_export import samples, token_outputs
+from tritonclip_export import samples
 from tritonclip_export.bundle import (
     FILENAME,
     NAME_PATTERN,
@@ -28,6 +28,7 @@ from tritonclip_export.bundle import (
 )
 from tritonclip_export.checkpoint.dual_encoder import DualEncoder
 from tritonclip_export.errors import BundleError
+from tritonclip_export.export import token_outputs
 from tritonclip_export.graph.encoder import OPSET, Input, check, written
 from tritonclip_export.graph.tracing import size_of, trace
 from tritonclip_export.parity.figures import require
@@ -123,7 +124,7 @@ def _write(
     tokens: token_outputs.Layers,
     progress: Progress,
 ) -> BundleInfo:
-    from tritonclip_export import encoders
+    from tritonclip_export.export import encoders
 
     token_modules = token_outputs.towers(checkpoint, tokens)
     progress("converting the tokenizer")
