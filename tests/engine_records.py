@@ -11,7 +11,7 @@ from tritonclip_export.bundle import Artifact, Binding, Bundle, Engine, Profile,
 from tritonclip_export.encoder_models import Execution
 from tritonclip_export.repository import assemble
 from tritonclip_export.served.model_config import read_config
-from tritonclip_export.tensorrt_target import Target
+from tritonclip_export.tensorrt.serving_version import Target
 
 VERSION = "11.1.0.106"
 TARGET = Target("26.07", VERSION, "confirmed for 26.07")

@@ -11,12 +11,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from tritonclip_export import plans, tensorrt_target
+from tritonclip_export import plans
 from tritonclip_export.bundle import TOWERS, Bundle, BundleInfo, Precision, Tower, bucket_lengths
 from tritonclip_export.errors import RepositoryError
 from tritonclip_export.machine import cpu, gpus
 from tritonclip_export.plans import Item, Plans
-from tritonclip_export.tensorrt_target import Target
+from tritonclip_export.tensorrt import serving_version
+from tritonclip_export.tensorrt.serving_version import Target
 
 Runtime = Literal["python", "onnxruntime", "tensorrt", "openvino"]
 IN_PYTHON: tuple[Runtime, ...] = ("python", "openvino")
@@ -56,7 +57,7 @@ class Execution:
     @cached_property
     def tensorrt(self) -> Target:
         """The TensorRT that loads the engines."""
-        return self.target or tensorrt_target.find()
+        return self.target or serving_version.find()
 
     def check(self, runtime: Runtime) -> None:
         """Refuse what cannot be together.

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from tritonclip_export.bundle import Artifact, Binding, Bundle, Engine, Precision, Profile, Tower
 from tritonclip_export.errors import RepositoryError
-from tritonclip_export.tensorrt.targets import sm
-from tritonclip_export.tensorrt_target import Target, tag_with
+from tritonclip_export.tensorrt.capabilities import sm
+from tritonclip_export.tensorrt.serving_version import Target, tag_with
 
 # Of the precisions for which a tower has engines, the one that is served unless the user says.
 PREFERENCE: tuple[Precision, ...] = ("fp16", "bf16", "fp32")

@@ -21,7 +21,7 @@ from tritonclip_export.served import parameters
 from tritonclip_export.served.model_config import read_config
 from tritonclip_export.served.parameters import Limits, Preprocess
 from tritonclip_export.staging import replace_folder, staging_folder
-from tritonclip_export.tensorrt_target import Target
+from tritonclip_export.tensorrt.serving_version import Target
 from tritonclip_export.tuning import findings
 from tritonclip_export.wiring import check_repository
 

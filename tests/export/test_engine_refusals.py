@@ -15,7 +15,7 @@ from tritonclip_export.bundle import Binding, Bundle, Profile
 from tritonclip_export.encoder_models import Execution
 from tritonclip_export.errors import RepositoryError
 from tritonclip_export.repository import assemble, server_arguments
-from tritonclip_export.tensorrt_target import Target
+from tritonclip_export.tensorrt.serving_version import Target
 
 
 @pytest.fixture

@@ -151,10 +151,11 @@ def assemble(
 ) -> None:
     """Assemble bundles into one Triton model repository."""
     from tritonclip.errors import InvalidArgument
-    from tritonclip_export import container, repository, tensorrt_target
+    from tritonclip_export import container, repository
     from tritonclip_export.bundle import Bundle
     from tritonclip_export.encoder_models import Execution
     from tritonclip_export.served.parameters import Limits
+    from tritonclip_export.tensorrt import serving_version
 
     engines = runtime is Runtime.tensorrt
     if (tag or tensorrt) and not engines:
@@ -173,7 +174,7 @@ def assemble(
             accelerator=accelerator.value,
             engine_cache=engine_cache,
             cuda_graphs=cuda_graphs,
-            target=tensorrt_target.find(tag or container.TAG, version=tensorrt)
+            target=serving_version.find(tag or container.TAG, version=tensorrt)
             if engines
             else None,
         ),

@@ -13,7 +13,7 @@ from tritonclip_export.doctor.check import Check
 from tritonclip_export.errors import EngineError
 from tritonclip_export.machine import cpu as cpu_of_machine
 from tritonclip_export.machine import gpus
-from tritonclip_export.tensorrt.targets import sm
+from tritonclip_export.tensorrt.capabilities import sm
 
 DOCKER = "https://docs.docker.com/engine/install/"
 TOOLKIT = (

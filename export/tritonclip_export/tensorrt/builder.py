@@ -22,9 +22,9 @@ from tritonclip_export.bundle import Artifact, Binding, Engine
 from tritonclip_export.errors import EngineError
 from tritonclip_export.tensorrt import bindings
 from tritonclip_export.tensorrt.build_log import BuildLog, collected, explain
+from tritonclip_export.tensorrt.capabilities import sm
 from tritonclip_export.tensorrt.library import Library
 from tritonclip_export.tensorrt.options import Options
-from tritonclip_export.tensorrt.targets import sm
 
 Detail = Callable[[str], None]
 

@@ -28,10 +28,10 @@ from tritonclip_export.errors import BundleError, EngineError
 from tritonclip_export.machine import gpus
 from tritonclip_export.tensorrt import bindings, library
 from tritonclip_export.tensorrt.builder import Detail, compile_graph
+from tritonclip_export.tensorrt.capabilities import parse_target, sm
 from tritonclip_export.tensorrt.library import Compiler, Library
 from tritonclip_export.tensorrt.options import Options
 from tritonclip_export.tensorrt.profiles import profiles
-from tritonclip_export.tensorrt.targets import parse_target, sm
 
 FOLDER = "engines"
 # Triton's TensorRT backend takes plans; what TensorRT-RTX writes must never pass for one.

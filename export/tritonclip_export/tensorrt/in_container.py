@@ -24,6 +24,7 @@ from tritonclip_export.machine import gpus
 from tritonclip_export.tensorrt import bindings, library, trtexec
 from tritonclip_export.tensorrt.build_log import explain
 from tritonclip_export.tensorrt.builder import cache_folder
+from tritonclip_export.tensorrt.capabilities import sm
 from tritonclip_export.tensorrt.engines import (
     FOLDER,
     Job,
@@ -34,7 +35,6 @@ from tritonclip_export.tensorrt.engines import (
     keep,
 )
 from tritonclip_export.tensorrt.options import Options
-from tritonclip_export.tensorrt.targets import sm
 
 SCRIPT = Path(__file__).with_name("build_engines.sh")
 _RESULTS = f"{FOLDER}/.container"

@@ -19,7 +19,7 @@ from tritonclip_export.machine import gpus
 from tritonclip_export.tensorrt import library
 from tritonclip_export.tensorrt.bindings import INPUTS
 from tritonclip_export.tensorrt.build_log import collected, explain
-from tritonclip_export.tensorrt.targets import sm
+from tritonclip_export.tensorrt.capabilities import sm
 
 
 def engines_here(bundle: Bundle) -> dict[Precision, tuple[Artifact, Artifact]]:

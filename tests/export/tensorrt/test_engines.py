@@ -22,10 +22,10 @@ from tritonclip_export.errors import BundleError, EngineError
 from tritonclip_export.parity.inputs import Inputs
 from tritonclip_export.tensorrt import engines, library
 from tritonclip_export.tensorrt.build_log import explain
+from tritonclip_export.tensorrt.capabilities import parse_target
 from tritonclip_export.tensorrt.engines import ahead_of_time
 from tritonclip_export.tensorrt.options import Options
 from tritonclip_export.tensorrt.runner import open_engine, profile_for
-from tritonclip_export.tensorrt.targets import parse_target
 
 THREE = ("sm86", "sm89", "sm120")
 

@@ -9,7 +9,7 @@ import pytest
 from engine_records import VERSION
 from tritonclip_export import container
 from tritonclip_export.errors import RepositoryError
-from tritonclip_export.tensorrt_target import RELEASES, Target, find
+from tritonclip_export.tensorrt.serving_version import RELEASES, Target, find
 
 
 def test_the_tensorrt_of_a_container_is_known_or_said(
