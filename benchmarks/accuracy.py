@@ -22,12 +22,12 @@ from tritonclip import Client
 from tritonclip_export import precision, samples
 from tritonclip_export.bundle import Bundle, Precision
 from tritonclip_export.checkpoint import loading
-from tritonclip_export.encoder_models import Execution
 from tritonclip_export.openvino import artifacts as openvino
 from tritonclip_export.openvino import running
 from tritonclip_export.parity.inputs import Batches, Inputs
 from tritonclip_export.parity.pairs import Pair, reference_embeddings
 from tritonclip_export.precision.running import onnx_embeddings
+from tritonclip_export.repository.execution import Execution
 
 # FP16 and BF16 are emulated on a machine without CUDA.
 PRECISIONS: tuple[Precision, ...] = ("fp16", "bf16", "int8")

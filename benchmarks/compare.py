@@ -35,8 +35,8 @@ from tritonclip_export.bench.summary import merged
 from tritonclip_export.bench.workers import Workers, workers
 from tritonclip_export.bench.workloads import Kind, Workload
 from tritonclip_export.bundle import Bundle
-from tritonclip_export.encoder_models import Execution
 from tritonclip_export.errors import BenchmarkError
+from tritonclip_export.repository.execution import Execution
 
 
 class Load(NamedTuple):

@@ -29,8 +29,8 @@ from tritonclip_export.bench.usage import cpu_seconds
 from tritonclip_export.bench.workers import Workers, workers
 from tritonclip_export.bench.workloads import Workload
 from tritonclip_export.bundle import Bundle
-from tritonclip_export.encoder_models import Execution
 from tritonclip_export.errors import BenchmarkError
+from tritonclip_export.repository.execution import Execution
 
 RESULT = record.RESULTS / "cpu-time.json"
 WARM_UP = Protocol(0.0, 2.0, 1)

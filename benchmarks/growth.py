@@ -35,8 +35,8 @@ from tritonclip_export.bench.measure import Protocol, measure, triton_service
 from tritonclip_export.bench.sending import Request, senders
 from tritonclip_export.bench.workers import Workers, workers
 from tritonclip_export.bundle import Bundle, Precision
-from tritonclip_export.encoder_models import Execution
 from tritonclip_export.errors import BenchmarkError
+from tritonclip_export.repository.execution import Execution
 
 RESULT = record.RESULTS / "growth.json"
 REAL, STUBBED = 1_000, (1_000, 10_000, 100_000)

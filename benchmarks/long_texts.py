@@ -21,7 +21,7 @@ import record
 from servers import served
 from tritonclip import Client
 from tritonclip_export.bundle import Bundle
-from tritonclip_export.encoder_models import Execution
+from tritonclip_export.repository.execution import Execution
 from tritonclip_export.served import code
 
 TWEMOJI = Path(__file__).parents[1] / "demo" / "twemoji.zip"

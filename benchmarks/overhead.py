@@ -27,7 +27,7 @@ from servers import served
 from tritonclip import Client
 from tritonclip_export import samples
 from tritonclip_export.bundle import Bundle, Precision
-from tritonclip_export.encoder_models import Execution
+from tritonclip_export.repository.execution import Execution
 
 SECONDS = 3.0
 ROUNDS = 5

@@ -36,8 +36,8 @@ from tritonclip_export.bench.load import Timing, closed_loop
 from tritonclip_export.bench.sending import Send, senders
 from tritonclip_export.bench.usage import Meter, server_process
 from tritonclip_export.bundle import Bundle, Precision
-from tritonclip_export.encoder_models import Execution
 from tritonclip_export.errors import BenchmarkError
+from tritonclip_export.repository.execution import Execution
 
 RESULT = record.RESULTS / "zero-shot.json"
 FIRST_REPEATS = 3

@@ -94,7 +94,7 @@ def bundle(
 @pytest.fixture(scope="session")
 def repository(bundle: Callable[[str], object], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One repository with all the bundles."""
-    from tritonclip_export.repository import assemble
+    from tritonclip_export.repository.assemble import assemble
 
     target = tmp_path_factory.mktemp("assembled") / "repository"
     names = ("demo", "siglip", "resnet", "chinese_clip")

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tritonclip_export.bundle import Artifact, Binding, Bundle, Engine, Profile, Tower, sha256_of
-from tritonclip_export.encoder_models import Execution
-from tritonclip_export.repository import assemble
+from tritonclip_export.repository.assemble import assemble
+from tritonclip_export.repository.execution import Execution
 from tritonclip_export.served.model_config import read_config
 from tritonclip_export.tensorrt.serving_version import Target
 

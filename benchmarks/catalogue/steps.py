@@ -79,7 +79,7 @@ def serve(work: Work) -> None:
         return
     from tritonclip import Client
     from tritonclip_export.ports import Ports
-    from tritonclip_export.repository import assemble
+    from tritonclip_export.repository.assemble import assemble
     from tritonclip_export.server import Server
 
     bundle: Bundle = work.results["bundle"]

@@ -24,9 +24,9 @@ from tritonclip_export.bench.results import Measurement
 from tritonclip_export.bench.usage import Meter
 from tritonclip_export.bench.workloads import Kind, Workload
 from tritonclip_export.bundle import Bundle, Precision
-from tritonclip_export.encoder_models import Runtime
 from tritonclip_export.graph.encoder import Encoder
 from tritonclip_export.openvino.running import FORMAT, open_model
+from tritonclip_export.repository.execution import Runtime
 from tritonclip_export.served import code
 
 Embed = Callable[[list[bytes]], object]

@@ -11,7 +11,7 @@ import pytest
 from tritonclip import Client, ImageError
 from tritonclip_export.bundle import Bundle
 from tritonclip_export.ports import Ports
-from tritonclip_export.repository import assemble
+from tritonclip_export.repository.assemble import assemble
 from tritonclip_export.samples import sample_images
 from tritonclip_export.served.parameters import Limits
 from tritonclip_export.server import Server

@@ -16,7 +16,7 @@ from tritonclip_export.bundle import Bundle
 from tritonclip_export.parity.inputs import Batches, Inputs
 from tritonclip_export.ports import Ports
 from tritonclip_export.precision.running import onnx_embeddings
-from tritonclip_export.repository import assemble
+from tritonclip_export.repository.assemble import assemble
 from tritonclip_export.served.parameters import Preprocess
 from tritonclip_export.server import Server
 from tritonclip_export.verify import verify

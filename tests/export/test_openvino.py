@@ -14,14 +14,14 @@ import pytest
 
 from tritonclip_export import samples
 from tritonclip_export.bundle import Bundle, Precision
-from tritonclip_export.encoder_models import Execution
 from tritonclip_export.errors import BundleError, PrecisionError, RepositoryError
 from tritonclip_export.machine import cpu
 from tritonclip_export.machine.cpu import Cpu
 from tritonclip_export.openvino import artifacts, library, running
 from tritonclip_export.parity.figures import Tolerance
 from tritonclip_export.parity.inputs import Batches, Inputs
-from tritonclip_export.repository import assemble
+from tritonclip_export.repository.assemble import assemble
+from tritonclip_export.repository.execution import Execution
 from tritonclip_export.served.model_config import read_config
 from tritonclip_export.verify import verify
 

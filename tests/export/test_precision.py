@@ -26,7 +26,7 @@ from tritonclip_export.precision import activations, graphs, policy
 from tritonclip_export.precision.emulation import round_in_fp32
 from tritonclip_export.precision.lower import FLOATING, FP16
 from tritonclip_export.precision.running import onnx_embeddings
-from tritonclip_export.repository import assemble
+from tritonclip_export.repository.assemble import assemble
 
 LOWER: tuple[Precision, ...] = ("fp16", "bf16", "int8")
 FLOATS = {"fp16": onnx.TensorProto.FLOAT16, "bf16": onnx.TensorProto.BFLOAT16}

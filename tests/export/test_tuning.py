@@ -14,11 +14,11 @@ import pytest
 
 from tritonclip.errors import InvalidArgument
 from tritonclip_export.bundle import Bundle
-from tritonclip_export.encoder_models import Execution
 from tritonclip_export.errors import RepositoryError, SettingRefusedError, TuningError
-from tritonclip_export.repository import Assembled, assemble
+from tritonclip_export.repository.assemble import Assembled, assemble, findings
+from tritonclip_export.repository.execution import Execution
+from tritonclip_export.repository.setting import TUNED_PARAMETER, Setting, read_setting
 from tritonclip_export.served.model_config import read_config
-from tritonclip_export.tuning import findings
 from tritonclip_export.tuning.search import (
     REPEATS,
     Figures,
@@ -26,7 +26,6 @@ from tritonclip_export.tuning.search import (
     Outcome,
     search,
 )
-from tritonclip_export.tuning.setting import TUNED_PARAMETER, Setting, read_setting
 from tritonclip_export.tuning.space import Machine, axes
 from tritonclip_export.tuning.tune import tune
 

@@ -13,7 +13,7 @@ from tritonclip_export.cli import output
 from tritonclip_export.cli.output import Json
 
 if TYPE_CHECKING:
-    from tritonclip_export.repository import Assembled
+    from tritonclip_export.repository.assemble import Assembled
 
 
 class Runtime(str, Enum):
@@ -151,9 +151,10 @@ def assemble(
 ) -> None:
     """Assemble bundles into one Triton model repository."""
     from tritonclip.errors import InvalidArgument
-    from tritonclip_export import container, repository
+    from tritonclip_export import container
     from tritonclip_export.bundle import Bundle
-    from tritonclip_export.encoder_models import Execution
+    from tritonclip_export.repository import assemble
+    from tritonclip_export.repository.execution import Execution
     from tritonclip_export.served.parameters import Limits
     from tritonclip_export.tensorrt import serving_version
 
@@ -162,7 +163,7 @@ def assemble(
         raise InvalidArgument("--tag and --tensorrt go with --runtime tensorrt")
     limits = {"max_image_bytes": max_image_bytes, "max_image_pixels": max_image_pixels}
     loaded = [Bundle.load(path) for path in bundles]
-    done = repository.assemble(
+    done = assemble.assemble(
         loaded,
         to,
         runtime=runtime.value,

@@ -76,7 +76,7 @@ def serve(
     load = ("*",) if explicit else ()
     if container:
         from tritonclip_export import container as docker
-        from tritonclip_export.repository import server_arguments
+        from tritonclip_export.repository.assemble import server_arguments
 
         command = docker.docker_run(
             repository,

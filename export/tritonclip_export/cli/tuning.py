@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from tritonclip_export.bench.workloads import Workload
+    from tritonclip_export.repository.setting import Setting
     from tritonclip_export.tuning.search import Figures, Trial
-    from tritonclip_export.tuning.setting import Setting
     from tritonclip_export.tuning.tune import Tuned
 
 

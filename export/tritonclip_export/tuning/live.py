@@ -18,10 +18,10 @@ from tritonclip.endpoint import Endpoint, parse_endpoint
 from tritonclip_export.bench.results import Measurement
 from tritonclip_export.errors import BenchmarkError, SettingRefusedError, TuningError
 from tritonclip_export.ports import Ports
+from tritonclip_export.repository.setting import Setting, write_setting
 from tritonclip_export.served.model_config import read_config
 from tritonclip_export.server import Server
 from tritonclip_export.tuning.search import Figures
-from tritonclip_export.tuning.setting import Setting, write_setting
 
 if TYPE_CHECKING:
     from tritonclient.grpc import InferenceServerClient

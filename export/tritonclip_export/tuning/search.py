@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tritonclip_export.errors import SettingRefusedError
-from tritonclip_export.tuning.setting import Setting
+from tritonclip_export.repository.setting import Setting
 from tritonclip_export.tuning.space import Axis, Ladder
 
 REPEATS = 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from tritonclip_export.tuning.setting import Setting
+from tritonclip_export.repository.setting import Setting
 
 Ladder = list[Setting]
 

@@ -16,16 +16,17 @@ from tritonclip_export.bench.measure import Protocol, measure, triton_service
 from tritonclip_export.bench.results import Measurement
 from tritonclip_export.bench.workers import Workers, workers
 from tritonclip_export.bench.workloads import Workload
-from tritonclip_export.bundle_models import BUNDLE_PARAMETER
-from tritonclip_export.encoder_models import IN_PYTHON
 from tritonclip_export.errors import EngineError, RepositoryError, TuningError
 from tritonclip_export.machine import gpus
+from tritonclip_export.repository import findings
+from tritonclip_export.repository.execution import IN_PYTHON
+from tritonclip_export.repository.models import BUNDLE_PARAMETER
+from tritonclip_export.repository.setting import read_setting
 from tritonclip_export.served import code
 from tritonclip_export.served.model_config import read_config
 from tritonclip_export.served.parameters import PREFIX
-from tritonclip_export.tuning import findings, live
+from tritonclip_export.tuning import live
 from tritonclip_export.tuning.search import Objective, Outcome, Trial, search
-from tritonclip_export.tuning.setting import read_setting
 from tritonclip_export.tuning.space import Machine, axes
 
 # One measurement of a tower's share of the time; loading, warming up and connecting come on top.

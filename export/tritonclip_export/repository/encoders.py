@@ -7,115 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
-from tritonclip_export import plans
 from tritonclip_export.bundle import TOWERS, Bundle, BundleInfo, Precision, Tower, bucket_lengths
 from tritonclip_export.errors import RepositoryError
 from tritonclip_export.machine import cpu, gpus
-from tritonclip_export.plans import Item, Plans
-from tritonclip_export.tensorrt import serving_version
-from tritonclip_export.tensorrt.serving_version import Target
-
-Runtime = Literal["python", "onnxruntime", "tensorrt", "openvino"]
-IN_PYTHON: tuple[Runtime, ...] = ("python", "openvino")
-"""Those that need no other backend of Triton than the one for Python."""
-Device = Literal["gpu", "cpu"]
-Accelerator = Literal["cuda", "tensorrt"]
-
-HALF: tuple[Precision, ...] = ("fp16", "bf16")
-
-
-@dataclass(frozen=True)
-class Execution:
-    """How a runtime executes the encoders.
-
-    Attributes:
-        precision: None for the fastest that the bundle has and the device is good at: fp16 on a
-            GPU, int8 on a CPU that multiplies 8-bit integers, with OpenVINO bf16 on one that
-            multiplies those; else fp32.
-        device: None for a GPU where there is one.
-        instances: of each encoder, on each GPU or on the CPU.
-        threads: of an instance on the CPU; None for one a core.
-        accelerator: what executes an ONNX graph on the GPU, inside ONNX Runtime.
-        engine_cache: folder, on the server, where the accelerator `tensorrt` keeps what it built.
-        cuda_graphs: whether the tensorrt runtime replays recorded launches.
-        target: the TensorRT that loads the engines; None for that of the usual container.
-    """
-
-    precision: Precision | None = None
-    device: Device | None = None
-    instances: int = 1
-    threads: int | None = None
-    accelerator: Accelerator = "cuda"
-    engine_cache: str | None = None
-    cuda_graphs: bool = True
-    target: Target | None = None
-
-    @cached_property
-    def tensorrt(self) -> Target:
-        """The TensorRT that loads the engines."""
-        return self.target or serving_version.find()
-
-    def check(self, runtime: Runtime) -> None:
-        """Refuse what cannot be together.
-
-        Raises:
-            RepositoryError: says what does not go with what, and what does.
-        """
-        half, int8 = self.precision in HALF, self.precision == "int8"
-        on_cpu = (
-            self.device == "cpu"
-            or int8
-            or runtime == "openvino"
-            or (runtime == "python" and self.device is None)
-        )
-        refusals = (
-            (
-                runtime == "openvino" and self.device == "gpu",
-                "--runtime openvino serves on CPUs only; for a GPU, choose python, onnxruntime or "
-                "tensorrt",
-            ),
-            (
-                runtime == "openvino" and self.precision == "fp16",
-                "--runtime openvino serves fp32, bf16 or int8: CPUs compute fp16 no faster",
-            ),
-            (
-                runtime == "tensorrt" and self.device == "cpu",
-                "--runtime tensorrt serves on GPUs only; --runtime onnxruntime also on CPUs",
-            ),
-            (
-                runtime == "tensorrt" and int8,
-                "int8 graphs are quantised for CPUs, and TensorRT takes fp16, bf16 or fp32; "
-                "--runtime python and onnxruntime serve int8",
-            ),
-            (
-                self.device == "gpu" and int8,
-                "int8 graphs are quantised for CPUs: leave --device gpu out, or serve fp16",
-            ),
-            (
-                on_cpu and half and runtime != "openvino",
-                f"{self.precision} graphs run on GPUs only: ONNX Runtime crashes on them on a CPU. "
-                "Serve fp32 or int8 there; for a GPU, say --device gpu",
-            ),
-            (
-                self.threads is not None and not on_cpu,
-                "--threads is for encoders on a CPU; say --device cpu with it",
-            ),
-            (
-                self.accelerator == "tensorrt" and (runtime != "onnxruntime" or on_cpu),
-                "--accelerator tensorrt goes with --runtime onnxruntime on a GPU",
-            ),
-            (
-                self.engine_cache is not None and self.accelerator != "tensorrt",
-                "--engine-cache goes with --accelerator tensorrt",
-            ),
-        )
-        for holds, message in refusals:
-            if holds:
-                raise RepositoryError(message)
+from tritonclip_export.repository import plans
+from tritonclip_export.repository.execution import IN_PYTHON, Device, Execution, Runtime
+from tritonclip_export.repository.plans import Item, Plans
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from tritonclip_export.bundle import Bundle
-from tritonclip_export.encoder_models import Device, Execution, Runtime
 from tritonclip_export.errors import RepositoryError
 from tritonclip_export.machine import cpu, gpus
 from tritonclip_export.machine.cpu import Cpu
 from tritonclip_export.ports import Ports
-from tritonclip_export.repository import assemble
+from tritonclip_export.repository.assemble import assemble
+from tritonclip_export.repository.execution import Device, Execution, Runtime
 from tritonclip_export.served.model_config import read_config, render_config
 from tritonclip_export.server import ModelLoadError, Server
 

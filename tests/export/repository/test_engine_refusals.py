@@ -12,9 +12,9 @@ import pytest
 
 from engine_records import add, both, build, copy_of, profiles, record
 from tritonclip_export.bundle import Binding, Bundle, Profile
-from tritonclip_export.encoder_models import Execution
 from tritonclip_export.errors import RepositoryError
-from tritonclip_export.repository import assemble, server_arguments
+from tritonclip_export.repository.assemble import assemble, server_arguments
+from tritonclip_export.repository.execution import Execution
 from tritonclip_export.tensorrt.serving_version import Target
 
 

@@ -1,6 +1,6 @@
 """`assemble`: bundles -> one Triton model repository for one runtime.
 
-The models of each bundle (see `bundle_models`) are staged beside the target and checked together,
+The models of each bundle (see `models`) are staged beside the target and checked together,
 then put in place one atomic exchange each, so that a polling server never finds half a model; a
 model that would not change is not touched.
 """
@@ -12,18 +12,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tritonclip_export import encoder_configs
 from tritonclip_export.bundle import Bundle, Precision
-from tritonclip_export.bundle_models import BUNDLE_PARAMETER, BundleModels, link
-from tritonclip_export.encoder_models import Execution, Runtime
 from tritonclip_export.errors import RepositoryError
+from tritonclip_export.repository import encoder_configs, findings
+from tritonclip_export.repository.execution import Execution, Runtime
+from tritonclip_export.repository.models import BUNDLE_PARAMETER, BundleModels, link
+from tritonclip_export.repository.wiring import check_repository
 from tritonclip_export.served import parameters
 from tritonclip_export.served.model_config import read_config
 from tritonclip_export.served.parameters import Limits, Preprocess
 from tritonclip_export.staging import replace_folder, staging_folder
 from tritonclip_export.tensorrt.serving_version import Target
-from tritonclip_export.tuning import findings
-from tritonclip_export.wiring import check_repository
 
 
 @dataclass(frozen=True)

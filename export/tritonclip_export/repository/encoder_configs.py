@@ -10,10 +10,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tritonclip_export.bundle import Precision
-from tritonclip_export.encoder_models import HALF, IN_PYTHON, Device, Encoder, Execution, Runtime
 from tritonclip_export.errors import RepositoryError
 from tritonclip_export.openvino.library import EXECUTED_IN
-from tritonclip_export.plans import Item, Plans, by_capability, default_file
+from tritonclip_export.repository.encoders import Encoder
+from tritonclip_export.repository.execution import HALF, IN_PYTHON, Device, Execution, Runtime
+from tritonclip_export.repository.plans import Item, Plans, by_capability, default_file
 from tritonclip_export.served.parameters import PREFIX
 
 TENSORRT_PARAMETER = f"{PREFIX}tensorrt"

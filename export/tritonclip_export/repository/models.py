@@ -12,18 +12,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tritonclip_export import encoder_configs, warmup
 from tritonclip_export.bundle import Bundle, Tokens
-from tritonclip_export.encoder_models import (
-    IN_PYTHON,
-    Encoder,
-    Execution,
-    Runtime,
-    encoders,
-    takes_any_length,
-)
 from tritonclip_export.export import token_outputs
-from tritonclip_export.plans import Item
+from tritonclip_export.repository import encoder_configs, warmup
+from tritonclip_export.repository.encoders import Encoder, encoders, takes_any_length
+from tritonclip_export.repository.execution import IN_PYTHON, Execution, Runtime
+from tritonclip_export.repository.plans import Item
 from tritonclip_export.served import code, parameters
 from tritonclip_export.served.model_config import parse_config, render_config
 from tritonclip_export.served.parameters import Limits, Preprocess

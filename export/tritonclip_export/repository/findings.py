@@ -6,16 +6,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 from tritonclip_export.bundle import Tower
+from tritonclip_export.repository.setting import FEEDERS, Setting, carry_over, mark, write_setting
 from tritonclip_export.served.model_config import read_config, render_config
 from tritonclip_export.served.parameters import PREFIX
 from tritonclip_export.staging import staging_folder
-from tritonclip_export.tuning.setting import (
-    FEEDERS,
-    Setting,
-    carry_over,
-    mark,
-    write_setting,
-)
 
 
 def tower_models(bundle: str, tower: Tower) -> tuple[str, str]:

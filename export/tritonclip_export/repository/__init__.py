@@ -1,0 +1,1 @@
+"""Stage 5: from bundles to a Triton model repository."""
