@@ -5,7 +5,7 @@
 #   tritonclip serve REPOSITORY --container
 #
 # TAG decides the TensorRT version, and an engine runs only under the TensorRT that built it: build
-# engines in the image that serves them. The default is that of tritonclip_export/container.py.
+# engines in the image that serves them. The default is that of tritonclip_export/server/container.py.
 ARG TAG=26.07
 FROM nvcr.io/nvidia/tritonserver:${TAG}-py3
 

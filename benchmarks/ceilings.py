@@ -25,7 +25,7 @@ from tritonclip_export.bench import workloads
 from tritonclip_export.bench.measure import Protocol, measure, triton_service
 from tritonclip_export.bench.workers import workers
 from tritonclip_export.bundle import Bundle
-from tritonclip_export.server import Server
+from tritonclip_export.server.server import Server
 
 WORKLOADS = "jpeg-224x224,jpeg-640x480,text-short"
 

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tritonclip_export.bundle import Bundle
-from tritonclip_export.ports import Ports
 from tritonclip_export.repository.assemble import assemble
 from tritonclip_export.repository.execution import Execution, Runtime
-from tritonclip_export.server import Server
+from tritonclip_export.server.ports import Ports
+from tritonclip_export.server.server import Server
 
 STUB = Path(__file__).with_name("stub_encoder.py")
 

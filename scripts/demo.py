@@ -34,8 +34,8 @@ from contact_sheet import Answer, Figure, Hit, Search, draw
 from tritonclip import Client, TritonClipError
 from tritonclip.types import FloatArray
 from tritonclip_export.cli import app, failures
-from tritonclip_export.server import Server
-from tritonclip_export.server_log import Level
+from tritonclip_export.server.log import Level
+from tritonclip_export.server.server import Server
 
 ROOT = Path(__file__).resolve().parent.parent
 DRAWINGS = ROOT / "demo" / "twemoji.zip"

@@ -105,8 +105,8 @@ def repository(bundle: Callable[[str], object], tmp_path_factory: pytest.TempPat
 @pytest.fixture(scope="session")
 def server(repository: Path) -> Iterator[object]:
     """A server of that repository on free ports."""
-    from tritonclip_export.ports import Ports
-    from tritonclip_export.server import Server
+    from tritonclip_export.server.ports import Ports
+    from tritonclip_export.server.server import Server
 
     with Server(repository, ports=Ports(0, 0, 0)) as running:
         yield running

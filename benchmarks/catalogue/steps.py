@@ -78,9 +78,9 @@ def serve(work: Work) -> None:
     if not work.serve:
         return
     from tritonclip import Client
-    from tritonclip_export.ports import Ports
     from tritonclip_export.repository.assemble import assemble
-    from tritonclip_export.server import Server
+    from tritonclip_export.server.ports import Ports
+    from tritonclip_export.server.server import Server
 
     bundle: Bundle = work.results["bundle"]
     inputs = Inputs.read(samples.sample_images(), samples.sample_texts())

@@ -15,7 +15,7 @@ from tritonclip_export.bench.measure import Protocol, measure, triton_service
 from tritonclip_export.bench.results import Report
 from tritonclip_export.bench.workers import workers
 from tritonclip_export.errors import BenchmarkError
-from tritonclip_export.server import Server
+from tritonclip_export.server.server import Server
 
 TRITONCLIP = Path(sys.executable).with_name("tritonclip")
 

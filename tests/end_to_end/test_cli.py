@@ -20,7 +20,7 @@ from PIL import Image
 from tritonclip import Client
 from tritonclip_export.bundle import Bundle, sha256_of
 from tritonclip_export.samples import sample_images
-from tritonclip_export.server import Server
+from tritonclip_export.server.server import Server
 
 TRITONCLIP = Path(sys.executable).with_name("tritonclip")
 FREE_PORTS = ("--http-port", "0", "--grpc-port", "0", "--metrics-port", "0")

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tritonclip_export.ports import Ports
-from tritonclip_export.server import Server
+from tritonclip_export.server.ports import Ports
+from tritonclip_export.server.server import Server
 
 BLOCK = re.compile(r"(<!-- not run[^>]*-->\n)?```(\w*)\n(.*?)```", re.DOTALL)
 GUIDES = (

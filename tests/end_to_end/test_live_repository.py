@@ -10,11 +10,11 @@ import pytest
 
 from tritonclip import Client, ImageError
 from tritonclip_export.bundle import Bundle
-from tritonclip_export.ports import Ports
 from tritonclip_export.repository.assemble import assemble
 from tritonclip_export.samples import sample_images
 from tritonclip_export.served.parameters import Limits
-from tritonclip_export.server import Server
+from tritonclip_export.server.ports import Ports
+from tritonclip_export.server.server import Server
 
 SMALL = min(sample_images(), key=lambda path: path.stat().st_size).read_bytes()
 LARGE = max(sample_images(), key=lambda path: path.stat().st_size).read_bytes()

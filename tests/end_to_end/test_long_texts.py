@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tritonclip import AsyncClient, Client, InvalidArgument, TextError
-from tritonclip_export.server import Server
+from tritonclip_export.server.server import Server
 
 SHORT = ["a cat", "", "two sentences. in one window."]
 # Two windows of which each ends with a sentence, for contexts of 20 (SigLIP's) and 32 tokens; a

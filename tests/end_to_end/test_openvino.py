@@ -16,9 +16,9 @@ from tritonclip_export.bundle import Bundle
 from tritonclip_export.openvino import library, running
 from tritonclip_export.parity.inputs import Batches, Inputs
 from tritonclip_export.parity.pairs import Pair
-from tritonclip_export.ports import Ports
 from tritonclip_export.served.model_config import read_config
-from tritonclip_export.server import ModelLoadError, Server
+from tritonclip_export.server.ports import Ports
+from tritonclip_export.server.server import ModelLoadError, Server
 
 TRITONCLIP = Path(sys.executable).with_name("tritonclip")
 IMAGES = [path.read_bytes() for path in samples.sample_images()]

@@ -14,11 +14,11 @@ from tritonclip import Client, ImageError
 from tritonclip_export import samples
 from tritonclip_export.bundle import Bundle
 from tritonclip_export.parity.inputs import Batches, Inputs
-from tritonclip_export.ports import Ports
 from tritonclip_export.precision.running import onnx_embeddings
 from tritonclip_export.repository.assemble import assemble
 from tritonclip_export.served.parameters import Preprocess
-from tritonclip_export.server import Server
+from tritonclip_export.server.ports import Ports
+from tritonclip_export.server.server import Server
 from tritonclip_export.verify import verify
 
 PHOTOGRAPH = next(path for path in samples.sample_images() if path.suffix == ".jpg")

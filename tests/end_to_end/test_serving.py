@@ -18,9 +18,9 @@ from tritonclip import AsyncClient, Client, ImageError, ModelNotFound, TextError
 from tritonclip_export.bundle import Bundle
 from tritonclip_export.parity.inputs import Inputs
 from tritonclip_export.parity.pairs import Pair, compare_pairs, reference_embeddings
-from tritonclip_export.ports import Ports
 from tritonclip_export.samples import sample_images, sample_texts
-from tritonclip_export.server import Server
+from tritonclip_export.server.ports import Ports
+from tritonclip_export.server.server import Server
 
 NAMES = ("demo", "siglip", "resnet", "chinese_clip")
 IMAGES = [path.read_bytes() for path in sample_images()]

@@ -13,11 +13,11 @@ import tritonclient.grpc as triton_grpc
 from tritonclip import Client
 from tritonclip_export.bundle import Bundle
 from tritonclip_export.graph.encoder import Encoder
-from tritonclip_export.ports import Ports
 from tritonclip_export.repository.assemble import assemble
 from tritonclip_export.samples import sample_images
 from tritonclip_export.served.code import image_transform, text_transform
-from tritonclip_export.server import Server
+from tritonclip_export.server.ports import Ports
+from tritonclip_export.server.server import Server
 
 TEXTS = ["a cat", "a photo of a rocket on its way to the moon"]
 

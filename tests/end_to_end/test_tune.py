@@ -17,12 +17,12 @@ from tritonclip.endpoint import parse_endpoint
 from tritonclip_export.bench import workloads
 from tritonclip_export.bundle import Bundle
 from tritonclip_export.errors import TuningError
-from tritonclip_export.ports import Ports
 from tritonclip_export.repository import findings
 from tritonclip_export.repository.assemble import assemble
 from tritonclip_export.repository.setting import TUNED_PARAMETER, Setting, read_setting
 from tritonclip_export.served.model_config import read_config
-from tritonclip_export.server import Server
+from tritonclip_export.server.ports import Ports
+from tritonclip_export.server.server import Server
 from tritonclip_export.tuning import live
 from tritonclip_export.tuning.tune import tune
 

@@ -17,7 +17,7 @@ from tritonclip_export.parity.inputs import Batches, Inputs
 from tritonclip_export.parity.pairs import Pair, reference_embeddings
 from tritonclip_export.precision.running import onnx_embeddings
 from tritonclip_export.samples import sample_images
-from tritonclip_export.server import Server
+from tritonclip_export.server.server import Server
 
 IMAGES = [path.read_bytes() for path in sample_images()]
 LABELS = ["a cat", "an astronaut", "coffee", "a {curly} label", "grass"]

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tritonclip_export import tritonserver
 from tritonclip_export.doctor import diagnose
 from tritonclip_export.doctor.check import Check
 from tritonclip_export.doctor.packages import INSTALL, PACKAGES
 from tritonclip_export.machine.cpu import features
+from tritonclip_export.server import tritonserver
 
 ROOT = Path(__file__).parents[2]
 

@@ -151,11 +151,11 @@ def assemble(
 ) -> None:
     """Assemble bundles into one Triton model repository."""
     from tritonclip.errors import InvalidArgument
-    from tritonclip_export import container
     from tritonclip_export.bundle import Bundle
     from tritonclip_export.repository import assemble
     from tritonclip_export.repository.execution import Execution
     from tritonclip_export.served.parameters import Limits
+    from tritonclip_export.server import container
     from tritonclip_export.tensorrt import serving_version
 
     engines = runtime is Runtime.tensorrt

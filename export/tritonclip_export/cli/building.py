@@ -191,12 +191,12 @@ def build(
 ) -> None:
     """Write a bundle's graphs at a precision, and compile them: for TensorRT, or for OpenVINO."""
     from tritonclip.errors import InvalidArgument
-    from tritonclip_export import container as docker
     from tritonclip_export import precision as precisions
     from tritonclip_export import samples
     from tritonclip_export.bundle import TOWERS, Bundle
     from tritonclip_export.openvino import artifacts as openvino_models
     from tritonclip_export.parity.inputs import Inputs
+    from tritonclip_export.server import container as docker
     from tritonclip_export.tensorrt import engines, in_container
     from tritonclip_export.tensorrt.options import Options
 

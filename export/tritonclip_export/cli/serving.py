@@ -61,7 +61,7 @@ def serve(
 ) -> None:
     """Serve a repository until Ctrl-C, on the tritonserver from PyPI or in NVIDIA's container."""
     from tritonclip.errors import InvalidArgument
-    from tritonclip_export.ports import Ports
+    from tritonclip_export.server.ports import Ports
 
     # Also when started in the background of a script, where SIGINT is ignored, or by a service
     # manager, which sends SIGTERM.
@@ -75,8 +75,8 @@ def serve(
         control = "explicit"
     load = ("*",) if explicit else ()
     if container:
-        from tritonclip_export import container as docker
         from tritonclip_export.repository.assemble import server_arguments
+        from tritonclip_export.server import container as docker
 
         command = docker.docker_run(
             repository,
@@ -95,8 +95,8 @@ def serve(
         return
     if tag or image or gpus or dry_run:
         raise InvalidArgument("--tag, --image, --gpus and --dry-run go with --container")
-    from tritonclip_export.server import Server
-    from tritonclip_export.server_log import Level
+    from tritonclip_export.server.log import Level
+    from tritonclip_export.server.server import Server
 
     console = output.console(stderr=True)
     server = Server(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tritonclip_export.doctor import machine, packages
 from tritonclip_export.doctor.check import Check
-from tritonclip_export.tritonserver import ServerMissingError
+from tritonclip_export.server.tritonserver import ServerMissingError
 
 
 def diagnose() -> list[Check]:

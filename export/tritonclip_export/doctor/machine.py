@@ -8,11 +8,11 @@ import socket
 import subprocess
 from pathlib import Path
 
-from tritonclip_export import tritonserver
 from tritonclip_export.doctor.check import Check
 from tritonclip_export.errors import EngineError
 from tritonclip_export.machine import cpu as cpu_of_machine
 from tritonclip_export.machine import gpus
+from tritonclip_export.server import tritonserver
 from tritonclip_export.tensorrt.capabilities import sm
 
 DOCKER = "https://docs.docker.com/engine/install/"

@@ -5,12 +5,12 @@ import os
 import platform
 import subprocess
 
-from tritonclip_export import tritonserver
 from tritonclip_export.doctor.check import Check
 from tritonclip_export.errors import EngineError
 from tritonclip_export.openvino import library as openvino
+from tritonclip_export.server import tritonserver
+from tritonclip_export.server.tritonserver import ServerMissingError
 from tritonclip_export.tensorrt import library
-from tritonclip_export.tritonserver import ServerMissingError
 
 # The packages whose absence each task would notice first. `client` is the bare install; the others
 # say how they are installed.

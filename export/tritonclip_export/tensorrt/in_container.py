@@ -16,11 +16,11 @@ import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tritonclip_export import container
 from tritonclip_export.bundle import Artifact, Bundle, Engine, Precision
-from tritonclip_export.container import ContainerError
 from tritonclip_export.errors import EngineError
 from tritonclip_export.machine import gpus
+from tritonclip_export.server import container
+from tritonclip_export.server.container import ContainerError
 from tritonclip_export.tensorrt import bindings, library, trtexec
 from tritonclip_export.tensorrt.build_log import explain
 from tritonclip_export.tensorrt.builder import cache_folder

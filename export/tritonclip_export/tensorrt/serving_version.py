@@ -14,9 +14,9 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tritonclip_export import container
 from tritonclip_export.bundle import Engine
 from tritonclip_export.errors import RepositoryError
+from tritonclip_export.server import container
 
 
 @dataclass(frozen=True)

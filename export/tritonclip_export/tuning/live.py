@@ -17,10 +17,10 @@ from tritonclip import Client
 from tritonclip.endpoint import Endpoint, parse_endpoint
 from tritonclip_export.bench.results import Measurement
 from tritonclip_export.errors import BenchmarkError, SettingRefusedError, TuningError
-from tritonclip_export.ports import Ports
 from tritonclip_export.repository.setting import Setting, write_setting
 from tritonclip_export.served.model_config import read_config
-from tritonclip_export.server import Server
+from tritonclip_export.server.ports import Ports
+from tritonclip_export.server.server import Server
 from tritonclip_export.tuning.search import Figures
 
 if TYPE_CHECKING:

@@ -16,11 +16,11 @@ from engine_records import BUCKETS, TARGET, add, both, build, configs, copy_of, 
 from tritonclip.errors import InvalidArgument
 from tritonclip_export.bundle import Bundle, Profile
 from tritonclip_export.cli import app
-from tritonclip_export.ports import Ports
 from tritonclip_export.repository.assemble import assemble
 from tritonclip_export.repository.execution import Execution
 from tritonclip_export.served.model_config import read_config, render_config
-from tritonclip_export.server import Server
+from tritonclip_export.server.ports import Ports
+from tritonclip_export.server.server import Server
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from tritonclip_export.bundle import Bundle
 from tritonclip_export.errors import RepositoryError
 from tritonclip_export.machine import cpu, gpus
 from tritonclip_export.machine.cpu import Cpu
-from tritonclip_export.ports import Ports
 from tritonclip_export.repository.assemble import assemble
 from tritonclip_export.repository.execution import Device, Execution, Runtime
 from tritonclip_export.served.model_config import read_config, render_config
-from tritonclip_export.server import ModelLoadError, Server
+from tritonclip_export.server.ports import Ports
+from tritonclip_export.server.server import ModelLoadError, Server
 
 
 @pytest.fixture

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import pytest
 
-from tritonclip_export import container
 from tritonclip_export.bundle import Bundle
-from tritonclip_export.container import ContainerError
 from tritonclip_export.errors import EngineError
+from tritonclip_export.server import container
+from tritonclip_export.server.container import ContainerError
 from tritonclip_export.tensorrt import in_container
 from tritonclip_export.tensorrt.options import Options
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from engine_records import VERSION
-from tritonclip_export import container
 from tritonclip_export.errors import RepositoryError
+from tritonclip_export.server import container
 from tritonclip_export.tensorrt.serving_version import RELEASES, Target, find
 
 

@@ -1,10 +1,4 @@
-from tritonclip_export.server_log import (
-    Level,
-    errors,
-    load_failures,
-    parse_line,
-    still_loading,
-)
+from tritonclip_export.server.log import Level, errors, load_failures, parse_line, still_loading
 
 # Printed by tritonserver 2.51.
 LOG = r"""

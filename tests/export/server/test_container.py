@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tritonclip_export import container
-from tritonclip_export.container import ContainerError, docker_build, docker_run
-from tritonclip_export.ports import Ports
+from tritonclip_export.server import container
+from tritonclip_export.server.container import ContainerError, docker_build, docker_run
+from tritonclip_export.server.ports import Ports
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_the_default_command_serves_on_the_loopback_interface_without_a_gpu() -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import overload
 
 from tritonclip.errors import TritonClipError
-from tritonclip_export import keeper, server_log
-from tritonclip_export.server_log import LogLine
-from tritonclip_export.tritonserver import CONTAINER, GLIBC, ServerMissingError, TritonServer
+from tritonclip_export.server import keeper
+from tritonclip_export.server.log import LogLine, errors, parse_line
+from tritonclip_export.server.tritonserver import CONTAINER, GLIBC, ServerMissingError, TritonServer
 
 # tritonserver announces a service shortly *before* it binds the port; the metrics come last.
 _ANNOUNCED = "Started Metrics Service at"
@@ -121,7 +121,7 @@ class ServerProcess:
     def death(self, status: int) -> ServerDiedError | ServerMissingError:
         """The error for a server that ended by itself with `status`."""
         log = self.log()
-        said = server_log.errors(log)
+        said = errors(log)
         unlinked = [m for m in said if "GLIBC_" in m or "loading shared libraries" in m]
         if unlinked:
             return ServerMissingError(
@@ -141,7 +141,7 @@ class ServerProcess:
         assert self._keeper.stdout is not None
         with self._keeper.stdout as output:
             for raw in output:  # to the end, or the pipe fills up and the server stands still
-                line = server_log.parse_line(raw.decode(errors="replace").rstrip("\n"))
+                line = parse_line(raw.decode(errors="replace").rstrip("\n"))
                 self._lines.append(line)
                 if match := _PORT_TAKEN.search(line.message):
                     self.port_taken = int(match[1])

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tritonclip.errors import TritonClipError
-from tritonclip_export.ports import Ports
-from tritonclip_export.server import CACHE_BYTES, Control, cache_arguments, control_arguments
+from tritonclip_export.server.ports import Ports
+from tritonclip_export.server.server import CACHE_BYTES, Control, cache_arguments, control_arguments
 
 # The newest release whose TensorRT (11.1.0.106) is confirmed. An engine runs only under the
 # TensorRT that built it, so a fixed tag beats "latest". The Dockerfile has the same default.

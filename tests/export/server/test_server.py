@@ -20,13 +20,13 @@ import tritonclient.grpc
 import tritonclient.http
 
 from tritonclip.errors import InvalidArgument
-from tritonclip_export import tritonserver
 from tritonclip_export.errors import RepositoryError
-from tritonclip_export.ports import PortInUseError, Ports
-from tritonclip_export.server import ModelLoadError, Server, ServerTimeoutError
-from tritonclip_export.server_log import Level
-from tritonclip_export.server_process import ServerDiedError
-from tritonclip_export.tritonserver import ServerMissingError
+from tritonclip_export.server import tritonserver
+from tritonclip_export.server.log import Level
+from tritonclip_export.server.ports import PortInUseError, Ports
+from tritonclip_export.server.process import ServerDiedError
+from tritonclip_export.server.server import ModelLoadError, Server, ServerTimeoutError
+from tritonclip_export.server.tritonserver import ServerMissingError
 
 pytestmark = pytest.mark.skipif(
     ".".join(platform.python_version_tuple()[:2]) not in tritonserver.PYTHONS

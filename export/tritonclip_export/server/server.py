@@ -16,15 +16,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
-from tritonclip_export import server_log, tritonserver
 from tritonclip_export.errors import RepositoryError
-from tritonclip_export.ports import PortInUseError, Ports
-from tritonclip_export.server_log import Level, LogLine
-from tritonclip_export.server_process import (
-    ServerFailedError,
-    ServerProcess,
-    indented,
-)
+from tritonclip_export.server import tritonserver
+from tritonclip_export.server.log import Level, LogLine, load_failures, still_loading
+from tritonclip_export.server.ports import PortInUseError, Ports
+from tritonclip_export.server.process import ServerFailedError, ServerProcess, indented
 
 Control = Literal["none", "poll", "explicit"]
 
@@ -264,7 +260,7 @@ class Server:
             if quiet and self._answers_ready():
                 return
             if time.monotonic() > deadline:
-                loading = server_log.still_loading(process.log())
+                loading = still_loading(process.log())
                 raise ServerTimeoutError(
                     f"tritonserver was not ready within {self._start_timeout:g} s"
                     + (f"; still loading: {', '.join(loading)}" if loading else ""),
@@ -273,7 +269,7 @@ class Server:
             time.sleep(0.02)
         if process.port_taken:
             raise _PortTakenMeanwhile(process.port_taken)
-        failures = server_log.load_failures(process.log())
+        failures = load_failures(process.log())
         if failures:
             raise ModelLoadError(self.repository, failures, self.log_tail)
         raise process.death(process.wait())

@@ -1,0 +1,1 @@
+"""Stage 6: running `tritonserver`, from PyPI or in a container."""
