@@ -19,7 +19,7 @@ from tritonclip_export.repository.assemble import assemble
 from tritonclip_export.served.parameters import Preprocess
 from tritonclip_export.server.ports import Ports
 from tritonclip_export.server.server import Server
-from tritonclip_export.verify import verify
+from tritonclip_export.verification.verify import verify
 
 PHOTOGRAPH = next(path for path in samples.sample_images() if path.suffix == ".jpg")
 

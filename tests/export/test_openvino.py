@@ -23,7 +23,7 @@ from tritonclip_export.parity.inputs import Batches, Inputs
 from tritonclip_export.repository.assemble import assemble
 from tritonclip_export.repository.execution import Execution
 from tritonclip_export.served.model_config import read_config
-from tritonclip_export.verify import verify
+from tritonclip_export.verification.verify import verify
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "int8")
 

@@ -218,9 +218,9 @@ def verify(
 ) -> None:
     """Measure parity hop by hop, from the checkpoint's own library to a running server."""
     from tritonclip_export import samples
-    from tritonclip_export import verify as hops
     from tritonclip_export.bundle import Bundle
     from tritonclip_export.parity.inputs import Inputs
+    from tritonclip_export.verification import verify as hops
 
     loaded = Bundle.load(bundle)
     inputs = Inputs.read(
@@ -232,7 +232,7 @@ def verify(
             loaded, inputs, checkpoint=checkpoint, hub_folder=source, server=server, progress=step
         )
     if report:
-        from tritonclip_export.report import write as write_report
+        from tritonclip_export.verification.report import write as write_report
 
         write_report(verified, report)
     figures = verified.bundle.info.parity

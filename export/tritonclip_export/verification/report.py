@@ -18,7 +18,7 @@ import numpy as np
 from tritonclip_export.bundle import BundleInfo, Parity
 from tritonclip_export.parity.figures import COLUMNS, cells
 from tritonclip_export.parity.inputs import Embeddings
-from tritonclip_export.verify import Hop, Verified
+from tritonclip_export.verification.verify import Hop, Verified
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c2330; max-width: 62rem; margin: 2.5rem auto;

@@ -1,0 +1,1 @@
+"""Stage 7: `verify` and its page, above all that they measure."""
