@@ -33,7 +33,7 @@ from rich.markup import escape
 from contact_sheet import Answer, Figure, Hit, Search, draw
 from tritonclip import Client, TritonClipError
 from tritonclip.types import FloatArray
-from tritonclip_export.cli import app, failures
+from tritonclip_cli import app, failures
 from tritonclip_export.server.log import Level
 from tritonclip_export.server.server import Server
 

@@ -81,7 +81,7 @@ def test_help_imports_nothing_heavy() -> None:
     """What keeps it under half a second, without a timing in a test."""
     code = (
         "import sys; sys.argv = ['tritonclip', '--help']\n"
-        "from tritonclip_export.cli import main\n"
+        "from tritonclip_cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "print([m for m in ('torch', 'numpy', 'onnx', 'onnxruntime', 'tritonclient', 'grpc',"

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from engine_records import BUCKETS, TARGET, add, both, build, configs, copy_of, profiles, record
 from tritonclip.errors import InvalidArgument
+from tritonclip_cli import app
 from tritonclip_export.bundle import Bundle, Profile
-from tritonclip_export.cli import app
 from tritonclip_export.repository.assemble import assemble
 from tritonclip_export.repository.execution import Execution
 from tritonclip_export.served.model_config import read_config, render_config

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from tritonclip_export.cli.engine_table import Steps, print_outcome
-from tritonclip_export.cli.output import Json
+from tritonclip_cli.engine_table import Steps, print_outcome
+from tritonclip_cli.output import Json
 
 
 class Precision(str, Enum):

@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from tritonclip_export.cli import output
-from tritonclip_export.cli.output import Json
+from tritonclip_cli import output
+from tritonclip_cli.output import Json
 
 
 class LogLevel(str, Enum):

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tritonclip.errors import InvalidArgument, InvalidInput
-from tritonclip_export.cli import output
-from tritonclip_export.cli.output import Json
+from tritonclip_cli import output
+from tritonclip_cli.output import Json
 from tritonclip_export.samples import images_in
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def embed(
     row is NaN); the others are written all the same, and the exit status is 1.
     """
     from tritonclip import Client
-    from tritonclip_export.embeddings import open_writer
+    from tritonclip_cli.embedding_files import open_writer
 
     items = _lines(inputs) if text else _image_files(inputs)
     waiting: deque[str] = deque()  # names whose vectors are in flight

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tritonclip_export.cli import output
+from tritonclip_cli import output
 
 if TYPE_CHECKING:
     from tritonclip_export.bundle import Artifact

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tritonclip.errors import InvalidArgument
-from tritonclip_export.cli import output
-from tritonclip_export.cli.output import Json
+from tritonclip_cli import output
+from tritonclip_cli.output import Json
 from tritonclip_export.errors import ParityError
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tritonclip_export.cli import output
-from tritonclip_export.cli.output import Json
+from tritonclip_cli import output
+from tritonclip_cli.output import Json
 
 if TYPE_CHECKING:
     from tritonclip_export.repository.assemble import Assembled

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tritonclip.errors import InvalidArgument
-from tritonclip_export.embeddings import FORMATS, open_writer
+from tritonclip_cli.embedding_files import FORMATS, open_writer
 
 ROWS = np.random.default_rng(0).normal(size=(5, 7)).astype(np.float32)
 NAMES = ["a.jpg", "b c.png", "日本.webp", "d", "e"]

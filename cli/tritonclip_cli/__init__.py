@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from tritonclip_export.cli import (
+from tritonclip_cli import (
     assembling,
     benching,
     building,
@@ -18,7 +18,7 @@ from tritonclip_export.cli import (
     toolchain,
     tuning,
 )
-from tritonclip_export.cli.failures import report
+from tritonclip_cli.failures import report
 
 app = typer.Typer(
     name="tritonclip",

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tritonclip_export.cli import output
-from tritonclip_export.cli.output import Json
-from tritonclip_export.cli.queries import LOCAL, Model, Url
+from tritonclip_cli import output
+from tritonclip_cli.output import Json
+from tritonclip_cli.queries import LOCAL, Model, Url
 
 if TYPE_CHECKING:
     from tritonclip_export.bench.results import Measurement
