@@ -10,12 +10,13 @@ import pytest
 
 from tritonclip_export.bundle import Bundle
 from tritonclip_export.samples import sample_texts
-from tritonclip_export.served.code import _load, text_transform
+from tritonclip_export.served.code import text_transform
+from tritonclip_export.served.sources import load
 
 
 @pytest.fixture(scope="module")
 def texts() -> ModuleType:
-    return _load("text_encoder/1/texts.py")
+    return load("text_encoder/1/texts.py")
 
 
 class Encoder:

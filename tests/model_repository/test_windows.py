@@ -45,9 +45,9 @@ def windows(served: Bundle) -> Windows:
 def test_windows_hold_every_token_once_and_in_order(
     text: str, windows: Windows, tokenizer: Tokenizer, served: Bundle
 ) -> None:
-    from tritonclip_export.served.code import _load
+    from tritonclip_export.served.sources import load
 
-    cleaned = _load("text_tokenize/1/tokens.py").clean(text, served.info.text.cleaning)
+    cleaned = load("text_tokenize/1/tokens.py").clean(text, served.info.text.cleaning)
     encoding = tokenizer.encode(cleaned)
     special = encoding.special_tokens_mask
     begin, end = special.index(0), special[::-1].index(0)

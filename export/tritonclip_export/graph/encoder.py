@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from tritonclip_export.bundle import sha256_of
 from tritonclip_export.errors import ExportError
-from tritonclip_export.served import code
+from tritonclip_export.served.cores import threads
 
 OPSET = 20
 OUTPUT = "EMBEDDING"
@@ -94,7 +94,7 @@ class Encoder:
         import onnxruntime as ort
 
         options = ort.SessionOptions()
-        options.intra_op_num_threads = code.threads()
+        options.intra_op_num_threads = threads()
         options.log_severity_level = 3
         if not packed:
             options.add_session_config_entry("session.disable_prepacking", "1")

@@ -16,7 +16,7 @@ import onnx_ir as ir
 from tritonclip_export.errors import ExportError
 from tritonclip_export.graph.encoder import EXTERNAL_DATA_FROM_BYTES, EXTERNAL_DATA_SUFFIX
 from tritonclip_export.precision.operators import CONTROL_FLOW
-from tritonclip_export.served import code
+from tritonclip_export.served.cores import threads
 from tritonclip_export.staging import require_space
 
 FLOAT = ir.DataType.FLOAT
@@ -95,7 +95,7 @@ def session(model: Any) -> Iterator[Any]:
     import onnxruntime as ort
 
     options = ort.SessionOptions()
-    options.intra_op_num_threads = code.threads()
+    options.intra_op_num_threads = threads()
     options.log_severity_level = 3
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     # Each node as soon as it can run, and no plan that sets memory aside for a whole run: a probe

@@ -21,6 +21,7 @@ from tritonclip_export.repository.plans import Item
 from tritonclip_export.served import code, parameters
 from tritonclip_export.served.model_config import parse_config, render_config
 from tritonclip_export.served.parameters import Limits, Preprocess
+from tritonclip_export.served.sources import skeletons
 
 BUNDLE_PARAMETER = f"{parameters.PREFIX}bundle"
 """Of every model: the name of the bundle that it is of."""
@@ -88,7 +89,7 @@ class BundleModels:
         batches: Callable[[Item], Sequence[int]] = lambda _: (1,),
     ) -> Path:
         """Write one model from its skeleton; returns its version folder."""
-        skeleton = code.skeletons() / model
+        skeleton = skeletons() / model
         text = (skeleton / "config.pbtxt").read_text(encoding="utf-8")
         config = parse_config(text, skeleton)
         config.name = f"{self.info.name}_{model}"
@@ -157,7 +158,7 @@ class BundleModels:
             info.name, info.text, self.max_batch, any_length=self.any_length
         )
         version = self._model("text_windows", values, with_windows)
-        tokens = code.skeletons() / "text_tokenize" / "1" / "tokens.py"
+        tokens = skeletons() / "text_tokenize" / "1" / "tokens.py"
         shutil.copyfile(tokens, version / tokens.name)
 
     def _encoder(self, encoder: Encoder) -> dict[str, str]:
@@ -189,7 +190,7 @@ class BundleModels:
 def _copy_code(library: str, version: Path) -> None:
     """What answers with an encoder in Triton's Python backend, and runs it with that library."""
     for file in ("encoders/answers.py", "image_preprocess/1/cores.py", f"{library}/model.py"):
-        source = code.skeletons() / file
+        source = skeletons() / file
         shutil.copyfile(source, version / source.name)
 
 

@@ -22,7 +22,7 @@ from tritonclip_export.repository import findings
 from tritonclip_export.repository.execution import IN_PYTHON
 from tritonclip_export.repository.models import BUNDLE_PARAMETER
 from tritonclip_export.repository.setting import read_setting
-from tritonclip_export.served import code
+from tritonclip_export.served import cores
 from tritonclip_export.served.model_config import read_config
 from tritonclip_export.served.parameters import PREFIX
 from tritonclip_export.tuning import live
@@ -184,7 +184,7 @@ class _Run:
             return measurements[-1]
 
         machine = Machine(
-            code.usable_cores(), _on_gpu(encoder), encoder.max_batch_size, self.concurrency
+            cores.usable(), _on_gpu(encoder), encoder.max_batch_size, self.concurrency
         )
         outcome = search(
             baseline,
@@ -234,7 +234,7 @@ class _Run:
         return {
             "date": environment.now(),
             "machine": environment.machine().cpu,
-            "cores": code.usable_cores(),
+            "cores": cores.usable(),
             "objective": self.objective.name + (f", p99 at most {limit:g} ms" if limit else ""),
             "load": f"{workload.name}, concurrency {self.concurrency}",
             "gain": round(outcome.gain, 3),

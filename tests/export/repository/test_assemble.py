@@ -12,9 +12,9 @@ from tritonclip_export.errors import BundleError, RepositoryError
 from tritonclip_export.repository.assemble import Missing, assemble
 from tritonclip_export.repository.execution import Runtime
 from tritonclip_export.repository.wiring import check_repository
-from tritonclip_export.served.code import skeletons
 from tritonclip_export.served.model_config import read_config
 from tritonclip_export.served.parameters import PREPROCESS, Limits
+from tritonclip_export.served.sources import skeletons
 
 MODELS = (
     "image",
