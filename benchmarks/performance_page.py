@@ -2,8 +2,7 @@
 
     python benchmarks/performance_page.py
 
-That is `compare.py`, `cpu_time.py`, `zero_shot.py`, `growth.py` and `ceilings.py`; what has no
-result file has no section.
+That is `compare.py`, `cpu_time.py` and `ceilings.py`; what has no result file has no section.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import performance_studies
 import performance_summary
 import performance_tables
 import record
-from studies import CpuTime, Growth, ZeroShot
+from studies import CpuTime
 from tritonclip_export.bench.plots import throughput_latency
 from tritonclip_export.bench.results import Measurement, Report
 from tritonclip_export.bench.workloads import WORKLOADS
@@ -102,8 +101,6 @@ SECTIONS: dict[str, Section] = {
     "cpu-time.json": lambda file, _: performance_studies.cpu_time(CpuTime.load(file)),
     "performance-inputs.json": _inputs,
     "performance-rates.json": _rates,
-    "zero-shot.json": lambda file, _: performance_studies.zero_shot(ZeroShot.load(file)),
-    "growth.json": lambda file, _: performance_studies.growth(Growth.load(file)),
     "ceilings.json": lambda file, _: performance_studies.ceilings(json.loads(file.read_bytes())),
 }
 
