@@ -1,10 +1,10 @@
 """This project beside its peers, under the same load, in one run.
 
-    python benchmarks/compare.py bundles/ViT-B-32                  # half an hour; all peers
-    python benchmarks/compare.py bundles/ViT-B-32 --precisions fp32,int8 --peers infinity
-    python benchmarks/compare.py bundles/ViT-B-32 --workloads png-640x480,jpeg-12mp,text-long \
+    python -m benchmarks.compare bundles/ViT-B-32                  # half an hour; all peers
+    python -m benchmarks.compare bundles/ViT-B-32 --precisions fp32,int8 --peers infinity
+    python -m benchmarks.compare bundles/ViT-B-32 --workloads png-640x480,jpeg-12mp,text-long \
         --concurrency 8 --result benchmarks/results/performance-inputs.json
-    python benchmarks/compare.py bundles/ViT-B-32 --workloads jpeg-640x480 --rates 10,20,40,80 \
+    python -m benchmarks.compare bundles/ViT-B-32 --workloads jpeg-640x480 --rates 10,20,40,80 \
         --result benchmarks/results/performance-rates.json
 
 The bundle: `tritonclip export ViT-B-32 --random-weights 0`, and what `build` adds to it. Each peer
@@ -23,10 +23,10 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import record
-from peers import PEERS, in_process
-from peers.peer import Peer, PeerError, install, running
-from servers import served
+from benchmarks import record
+from benchmarks.peers import PEERS, in_process
+from benchmarks.peers.peer import Peer, PeerError, install, running
+from benchmarks.servers import served
 from tritonclip.endpoint import parse_endpoint
 from tritonclip_export.bench import environment, workloads
 from tritonclip_export.bench.measure import Protocol, Service, measure, triton_service

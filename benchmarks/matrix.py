@@ -1,8 +1,8 @@
 """Every entry of the catalogue, exported and checked with seeded random weights, one row each.
 
-    python benchmarks/matrix.py                  # goes on where it stopped; stop it at any time
-    python benchmarks/matrix.py RN50 chinese-clip-vit-base-patch16 --again
-    python benchmarks/matrix.py --render         # only docs/models.md, from the rows there are
+    python -m benchmarks.matrix                  # goes on where it stopped; stop it at any time
+    python -m benchmarks.matrix RN50 chinese-clip-vit-base-patch16 --again
+    python -m benchmarks.matrix --render         # only docs/models.md, from the rows there are
 
 Rows lie in `results/catalogue/`, one JSON file each. A row that fails stays, with its reason.
 """
@@ -19,9 +19,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path += [str(ROOT / "scripts"), str(ROOT / "tests")]
 
-import record  # noqa: E402
-from catalogue import child, hub_files, parent, table  # noqa: E402
-from catalogue.rows import Row, read, title  # noqa: E402
+from benchmarks import record  # noqa: E402
+from benchmarks.catalogue import child, hub_files, parent  # noqa: E402
+from benchmarks.catalogue.rows import Row, read, title  # noqa: E402
+from benchmarks.pages import models  # noqa: E402
 from tritonclip_export.checkpoint import catalogue  # noqa: E402
 
 
@@ -67,7 +68,7 @@ def walk(options: argparse.Namespace) -> None:
                 row.family == entry.family and "served image" in row.facts.get("parity", {})
                 for row in rows.values()
             )
-            command = [sys.executable, __file__, *(["--serve"] if serve else [])]
+            command = [sys.executable, "-m", "benchmarks.matrix", *(["--serve"] if serve else [])]
             row = parent.run(
                 Row(architecture=entry.architecture, family=entry.family),
                 work / "row",
@@ -91,7 +92,7 @@ def _wanted(architecture: str, rows: dict[str, Row], options: argparse.Namespace
 
 def render(options: argparse.Namespace) -> None:
     """Write the page from the rows there are."""
-    page = table.render(catalogue.search(), read(options.rows), catalogue.open_clip_version())
+    page = models.render(catalogue.search(), read(options.rows), catalogue.open_clip_version())
     options.page.write_text(page, encoding="utf-8")
 
 

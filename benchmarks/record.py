@@ -8,7 +8,9 @@ from typing import Any
 
 from tritonclip_export.bench import environment
 
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+DOCS = ROOT / "docs"
 
 
 def save(name: str, figures: Any) -> Path:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # for `checkpoints`
 
 # A shell's background jobs are started with SIGINT ignored and hand that down, and some tests
 # interrupt what they start.

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from catalogue.rows import Row, Step
+from benchmarks.catalogue.rows import Row, Step
 from tritonclip.errors import TritonClipError
 
 SEED = 0
@@ -64,7 +64,7 @@ class Work:
 
 def main(row: Row, report: Path, folder: Path, hub: Path, *, serve: bool) -> None:
     """Take one architecture through all steps; whatever happens is in the row at `report`."""
-    from catalogue.steps import STEPS
+    from benchmarks.catalogue.steps import STEPS
 
     _die_with_parent()
     work = Work(row, report, folder, hub, serve)

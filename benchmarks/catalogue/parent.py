@@ -10,8 +10,8 @@ import time
 from datetime import datetime, timezone
 from pathlib import Path
 
-import record
-from catalogue.rows import Row
+from benchmarks import record
+from benchmarks.catalogue.rows import Row
 
 POLL_SECONDS = 0.5
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import hub_checkpoints
-from catalogue.child import SEED, Work
+from benchmarks.catalogue.child import SEED, Work
 from tritonclip_export import samples
 from tritonclip_export.bundle import Bundle
 from tritonclip_export.checkpoint.references import HUB_PREFIX
@@ -29,7 +29,7 @@ def load(work: Work) -> None:
     name = work.row.architecture
     seed = None if name.startswith(HUB_PREFIX) else SEED
     if seed is None:
-        from catalogue import random_checkpoints
+        from benchmarks.catalogue import random_checkpoints
 
         with work.step("writing the checkpoint"):
             published = hub_checkpoints.find(name.removeprefix(HUB_PREFIX))

@@ -3,8 +3,8 @@
 A module for each; `PEERS` lists them. What they have in common is in `peer`.
 """
 
-from peers.clip_server import ONNX, TORCH
-from peers.fastapi_service import FASTAPI
-from peers.infinity import INFINITY
+from benchmarks.peers.clip_server import ONNX, TORCH
+from benchmarks.peers.fastapi_service import FASTAPI
+from benchmarks.peers.infinity import INFINITY
 
 PEERS = (INFINITY, ONNX, TORCH, FASTAPI)

@@ -15,7 +15,7 @@ import shutil
 from functools import partial
 from pathlib import Path
 
-from peers.peer import Peer, Place
+from benchmarks.peers.peer import Peer, Place
 from tritonclip_export.bench.sending import Request
 
 _FLOW = """

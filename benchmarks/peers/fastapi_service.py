@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from peers.peer import Peer, Place
+from benchmarks.peers.peer import Peer, Place
 from tritonclip_export.bench.sending import Request
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import json
 
-from peers import checkpoints
-from peers.peer import Peer, Place
+from benchmarks.peers import checkpoints
+from benchmarks.peers.peer import Peer, Place
 from tritonclip_export.bench.sending import Request
 
 _JSON = {"Content-Type": "application/json"}

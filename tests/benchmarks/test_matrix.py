@@ -17,11 +17,13 @@ pytestmark = pytest.mark.slow
 def run(root: Path, tmp_path: Path, *arguments: str) -> tuple[dict[str, dict[str, Any]], str, str]:
     """Rows by architecture, the page, and what was printed."""
     rows, page = tmp_path / "rows", tmp_path / "models.md"
-    script = root / "benchmarks" / "matrix.py"
-    command = [sys.executable, script, *arguments, "--rows", rows, "--page", page]
+    command = [sys.executable, "-m", "benchmarks.matrix", *arguments]
+    command += ["--rows", str(rows), "--page", str(page)]
     # A walk that is on its way on this machine holds the lock in the usual place.
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(
+        command, cwd=root, env=environment, capture_output=True, text=True, timeout=600
+    )
     assert done.returncode == 0, done.stderr
     read = {file.stem: json.loads(file.read_text()) for file in rows.glob("*.json")}
     return read, page.read_text(), done.stdout

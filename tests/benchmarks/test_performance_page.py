@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from benchmarks.pages import performance
+from benchmarks.studies import records
 from tritonclip_export.bench.results import (
     Interval,
     Latency,
@@ -71,17 +71,9 @@ def report() -> Report:
     )
 
 
-@pytest.fixture
-def performance_page(root: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(root / "benchmarks"))
-    return importlib.import_module("performance_page")
-
-
-def test_the_page_shows_what_was_measured(
-    report: Report, performance_page: ModuleType, tmp_path: Path
-) -> None:
+def test_the_page_shows_what_was_measured(report: Report, tmp_path: Path) -> None:
     report.save(tmp_path / "performance.json")
-    performance_page.write(tmp_path, tmp_path / "performance.md")
+    performance.write(tmp_path, tmp_path / "performance.md")
     page = (tmp_path / "performance.md").read_text()
     ours = "| tritonclip fp32 | 32 | 38.0 ± 1.0 | 0.95 | 31.2 | 40.0 | 50.0 | 60.0 | 1.70 | 1,234 |"
     assert ours in page
@@ -100,7 +92,7 @@ def test_the_page_shows_what_was_measured(
 
 
 def test_the_page_shows_rates_and_other_inputs_where_they_were_measured(
-    report: Report, performance_page: ModuleType, tmp_path: Path
+    report: Report, tmp_path: Path
 ) -> None:
     png = [m.model_copy(update={"workload": "png-640x480"}) for m in report.measurements]
     report.model_copy(update={"measurements": tuple(png)}).save(
@@ -112,7 +104,7 @@ def test_the_page_shows_rates_and_other_inputs_where_they_were_measured(
         tmp_path / "performance-rates.json"
     )
 
-    performance_page.write(tmp_path, tmp_path / "performance.md")
+    performance.write(tmp_path, tmp_path / "performance.md")
 
     page = (tmp_path / "performance.md").read_text()
     assert "### png-640x480\n\nPNG photographs of 640 x 480 pixels:\n\n| server |" in page
@@ -125,15 +117,11 @@ def test_the_page_shows_rates_and_other_inputs_where_they_were_measured(
     assert all(len({row.count("|") for row in table}) == 1 for table in tables)
 
 
-def test_the_page_shows_studies_where_they_were_made(
-    performance_page: ModuleType, report: Report, tmp_path: Path
-) -> None:
-    import studies
-
-    about = studies.About(
+def test_the_page_shows_studies_where_they_were_made(report: Report, tmp_path: Path) -> None:
+    about = records.About(
         date="2026-11-22", machine=report.machine, versions={}, source="ViT-B-32", precision="int8"
     )
-    cpu = studies.CpuRow(
+    cpu = records.CpuRow(
         engine="ONNX Runtime int8",
         workload="text-short",
         concurrency=8,
@@ -146,7 +134,7 @@ def test_the_page_shows_studies_where_they_were_made(
         in_process_ms=2.25,
         in_process_full_ms=2.0,
     )
-    studies.CpuTime(about=about.model_copy(update={"precision": ""}), rows=(cpu,)).save(
+    records.CpuTime(about=about.model_copy(update={"precision": ""}), rows=(cpu,)).save(
         tmp_path / "cpu-time.json"
     )
 
@@ -160,7 +148,7 @@ def test_the_page_shows_studies_where_they_were_made(
     recorded = {"date": "2026-11-22", "machine": "A CPU", "figures": figures}
     (tmp_path / "ceilings.json").write_text(json.dumps(recorded))
 
-    performance_page.write(tmp_path, tmp_path / "performance.md")
+    performance.write(tmp_path, tmp_path / "performance.md")
 
     page = (tmp_path / "performance.md").read_text()
     assert "| jpeg-224x224 | 2,000 |" in page

@@ -17,9 +17,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-import client_paths
-import record
-import servers
+from benchmarks import record, servers
+from benchmarks.studies import client_paths
 from tritonclip.endpoint import parse_endpoint
 from tritonclip_export.bench import workloads
 from tritonclip_export.bench.measure import Protocol, measure, triton_service

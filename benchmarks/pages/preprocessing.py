@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
-import record
-from markdown_table import table
+from benchmarks import record
+from benchmarks.pages.markdown import table
 
-PAGE = Path(__file__).parents[1] / "docs" / "preprocessing.md"
+PAGE = record.DOCS / "preprocessing.md"
 # What stands between these in the page is written by this script.
 TABLES = re.compile(r"(?<=<!-- figures -->\n).*(?=<!-- end of figures -->)", re.DOTALL)
 

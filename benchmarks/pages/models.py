@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any
 
-from catalogue.rows import Row
-from markdown_table import table
+from benchmarks.catalogue.rows import Row
+from benchmarks.pages.markdown import table
 from tritonclip_export.checkpoint.catalogue import Entry
 
 HEAD = (
@@ -32,7 +32,7 @@ INTRODUCTION = """# Models
 
 Every image-text architecture of open_clip {version}, and checkpoints of transformers, M-CLIP and
 Sentence Transformers by their published shapes, exported and checked with seeded random weights by
-`python benchmarks/matrix.py`: **{passed} of {total} pass**, {failed} fail, {missing} have not been
+`python -m benchmarks.matrix`: **{passed} of {total} pass**, {failed} fail, {missing} have not been
 run. The script writes this page; its figures lie in `benchmarks/results/catalogue/`.
 
 - *image*, *text*: parameters of each tower, in millions. *ONNX*: size of both FP32 graphs.

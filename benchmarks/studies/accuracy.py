@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-import record
-from servers import served
+from benchmarks import record
+from benchmarks.servers import served
 from tritonclip import Client
 from tritonclip_export import precision, samples
 from tritonclip_export.bundle import Bundle, Precision
@@ -32,7 +32,7 @@ from tritonclip_export.repository.execution import Execution
 # FP16 and BF16 are emulated on a machine without CUDA.
 PRECISIONS: tuple[Precision, ...] = ("fp16", "bf16", "int8")
 IN_OPENVINO: tuple[Precision, ...] = ("bf16", "int8")
-DEMO = Path(__file__).parents[1] / "demo"
+DEMO = record.ROOT / "demo"
 
 
 def main() -> None:

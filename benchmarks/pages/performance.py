@@ -1,6 +1,6 @@
 """`docs/performance.md`, rendered from what has been measured.
 
-    python benchmarks/performance_page.py
+    python -m benchmarks.pages.performance
 
 That is `compare.py`, `cpu_time.py` and `ceilings.py`; what has no result file has no section.
 """
@@ -11,16 +11,14 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import performance_studies
-import performance_summary
-import performance_tables
-import record
-from studies import CpuTime
+from benchmarks import record
+from benchmarks.pages import limits, summary, tables
+from benchmarks.studies.records import CpuTime
 from tritonclip_export.bench.plots import throughput_latency
 from tritonclip_export.bench.results import Measurement, Report
 from tritonclip_export.bench.workloads import WORKLOADS
 
-PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+PAGE = record.DOCS / "performance.md"
 PLOTS = "performance"
 
 Section = Callable[[Path, Path], Iterator[str]]
@@ -58,13 +56,13 @@ def _compared(file: Path, plots: Path) -> Iterator[str]:
     yield "same preprocessing and precision (for others, ONNX Runtime in FP32), at as many items a"
     yield "batch as requests are in flight here. ± is the 95 % confidence interval over rounds;"
     yield "cores and memory are the server's, all its processes."
-    yield from performance_summary.lines(report)
+    yield from summary.lines(report)
     for workload, measured in _by_workload(report):
         served = [each for each in measured if each.protocol != "in process"]
         yield from ("", f"## {workload}", "", _plot(workload, served, plots))
-        yield from ("", *performance_tables.closed(measured))
-        yield from performance_tables.doubts(measured)
-        yield from performance_tables.steps(measured)
+        yield from ("", *tables.closed(measured))
+        yield from tables.doubts(measured)
+        yield from tables.steps(measured)
     yield from ("", "## What was compared", "")
     for name, about in report.about.items():
         yield f"- {name}: {' '.join(about.split())[:300]}"
@@ -78,9 +76,9 @@ def _inputs(file: Path, _plots: Path) -> Iterator[str]:
     yield from _when(report, file)
     for workload, measured in _by_workload(report):
         yield from ("", f"### {workload}", "", f"{_about(workload)}:", "")
-        yield from performance_tables.closed(measured)
-        yield from performance_tables.doubts(measured)
-        yield from performance_tables.steps(measured)
+        yield from tables.closed(measured)
+        yield from tables.doubts(measured)
+        yield from tables.steps(measured)
 
 
 def _rates(file: Path, plots: Path) -> Iterator[str]:
@@ -92,16 +90,16 @@ def _rates(file: Path, plots: Path) -> Iterator[str]:
     yield "behind; its percentiles then say how long the measurement was."
     for workload, measured in _by_workload(report):
         yield from ("", f"### {workload}", "", _plot(f"{workload}-rates", measured, plots), "")
-        yield from performance_tables.opened(measured)
-        yield from performance_tables.doubts(measured)
+        yield from tables.opened(measured)
+        yield from tables.doubts(measured)
 
 
 SECTIONS: dict[str, Section] = {
     "performance.json": _compared,
-    "cpu-time.json": lambda file, _: performance_studies.cpu_time(CpuTime.load(file)),
+    "cpu-time.json": lambda file, _: limits.cpu_time(CpuTime.load(file)),
     "performance-inputs.json": _inputs,
     "performance-rates.json": _rates,
-    "ceilings.json": lambda file, _: performance_studies.ceilings(json.loads(file.read_bytes())),
+    "ceilings.json": lambda file, _: limits.ceilings(json.loads(file.read_bytes())),
 }
 
 
@@ -110,7 +108,7 @@ def _when(report: Report, file: Path) -> Iterator[str]:
     yield f"`{report.about.get('source', '')}` on {machine.cores} cores of {machine.cpu}"
     yield f"({', '.join(machine.features)}), {machine.memory_gib:g} GiB,"
     yield f"{'; '.join(machine.gpus) or 'no GPU'}. Measured {report.date}, all in one run, by"
-    yield f"`python benchmarks/compare.py` ([its JSON](../benchmarks/results/{file.name})); the"
+    yield f"`python -m benchmarks.compare` ([its JSON](../benchmarks/results/{file.name})); the"
     yield "load generator shares the machine."
 
 

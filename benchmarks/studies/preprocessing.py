@@ -23,8 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-import preprocessing_page
-import record
+from benchmarks import record
 from tritonclip_export.bench import workloads
 from tritonclip_export.bundle import Bundle
 from tritonclip_export.parity.inputs import BATCH, Embeddings
@@ -33,7 +32,7 @@ from tritonclip_export.precision.running import open_encoder
 from tritonclip_export.served import code
 from tritonclip_export.served.parameters import PREPROCESS, Preprocess
 
-DEMO = Path(__file__).parents[1] / "demo"
+DEMO = record.ROOT / "demo"
 PHOTOGRAPHS = {
     "JPEG 640 x 480": (640, 480, "JPEG", 11),
     "JPEG 1920 x 1080": (1920, 1080, "JPEG", 11),
@@ -67,7 +66,6 @@ def main() -> None:
         "zero_shot": {f"{size} pixels": _zero_shot(demo, size, modes) for size in ENLARGED},
     }
     print(record.save("preprocessing", figures))
-    preprocessing_page.main()
 
 
 def _has_dali() -> bool:

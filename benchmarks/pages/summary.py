@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from markdown_table import table
+from benchmarks.pages.markdown import table
 from tritonclip_export.bench.results import Measurement, Report
 
 OURS = "tritonclip"

@@ -1,6 +1,6 @@
 """CPU time of a request: in the encoder, before it, around it, and for the same work in process.
 
-    python benchmarks/cpu_time.py bundles/ViT-B-32 --precisions fp32,int8     # two minutes
+    python -m benchmarks.studies.cpu_time bundles/ViT-B-32 --precisions fp32,int8     # two minutes
 
 What bounds throughput where the cores are the limit. A server is loaded with requests of one item;
 Triton's processes are told apart: the stub of the encoder, that of the model before it, and
@@ -18,10 +18,10 @@ from pathlib import Path
 
 import psutil
 
-import record
-from peers import in_process
-from servers import served
-from studies import About, CpuRow, CpuTime
+from benchmarks import record
+from benchmarks.peers import in_process
+from benchmarks.servers import served
+from benchmarks.studies.records import About, CpuRow, CpuTime
 from tritonclip.endpoint import parse_endpoint
 from tritonclip_export.bench import triton, workloads
 from tritonclip_export.bench.measure import Protocol, Service, measure, triton_service

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from markdown_table import table
-from studies import About, CpuTime
+from benchmarks.pages.markdown import table
+from benchmarks.studies.records import About, CpuTime
 
 
 def cpu_time(study: CpuTime) -> Iterator[str]:
     """What bounds throughput, as Markdown."""
     yield "## What bounds it"
     yield ""
-    yield from _about(study.about, "cpu_time.py", "cpu-time.json")
+    yield from _about(study.about, "studies.cpu_time", "cpu-time.json")
     yield "CPU time of a request in milliseconds, by process: the encoder's, the one before it that"
     yield "decodes and resizes or tokenizes, tritonserver itself, and the generator. *Busy* is the"
     yield "share of all cores that they used: what is left was waiting, for each other or for a"
@@ -49,7 +49,8 @@ def ceilings(recorded: dict[str, Any]) -> Iterator[str]:
     figures = recorded["figures"]
     yield "## If encoders cost nothing"
     yield ""
-    yield f"On {recorded['machine']}. Measured {recorded['date']} by `benchmarks/ceilings.py` ([its"
+    yield f"On {recorded['machine']}. Measured {recorded['date']} by"
+    yield "`python -m benchmarks.studies.ceilings` ([its"
     yield "JSON](../benchmarks/results/ceilings.json)): encoders answer with constants, so that the"
     yield "rest is what is measured; the load generator shares the machine. Through the server,"
     yield f"{figures['concurrency']} requests of one item in flight:"
@@ -78,5 +79,5 @@ def _about(about: About, script: str, result: str) -> Iterator[str]:
     gpus = "".join(f", {gpu}" for gpu in machine.gpus)
     precision = f" at {about.precision}" if about.precision else ""
     yield f"`{about.source}`{precision} on {machine.cores} cores of {machine.cpu}{gpus}."
-    yield f"Measured {about.date} by `benchmarks/{script}` ([its"
+    yield f"Measured {about.date} by `python -m benchmarks.{script}` ([its"
     yield f"JSON](../benchmarks/results/{result})), which shares the machine with the server."

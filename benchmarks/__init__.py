@@ -1,0 +1,1 @@
+"""What is measured, and the pages that show it; see README.md."""

@@ -1,0 +1,1 @@
+"""Pages of `docs/` that are made of figures: a module each, from result files to Markdown."""
