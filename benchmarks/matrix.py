@@ -16,35 +16,27 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path += [str(ROOT / "scripts"), str(ROOT / "tests")]
+from benchmarks import record
+from benchmarks.catalogue import hub, process
+from benchmarks.catalogue.rows import Row, read, title
+from benchmarks.pages import models
+from tritonclip_export.checkpoint import catalogue
 
-from benchmarks import record  # noqa: E402
-from benchmarks.catalogue import child, hub_files, parent  # noqa: E402
-from benchmarks.catalogue.rows import Row, read, title  # noqa: E402
-from benchmarks.pages import models  # noqa: E402
-from tritonclip_export.checkpoint import catalogue  # noqa: E402
+STEPS = (sys.executable, "-m", "benchmarks.catalogue.steps")
 
 
 def main() -> None:
-    """Walk the catalogue, or be the process of one row."""
+    """Walk the catalogue."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="ARCHITECTURE", help="only these")
     parser.add_argument("--again", action="store_true", help="replace rows that are there")
     parser.add_argument("--failed", action="store_true", help="replace rows that failed")
     parser.add_argument("--render", action="store_true", help="only write the page")
     parser.add_argument("--rows", type=Path, default=record.RESULTS / "catalogue")
-    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "models.md")
+    parser.add_argument("--page", type=Path, default=record.DOCS / "models.md")
     parser.add_argument("--minutes", type=float, default=90, help="limit for a row")
     parser.add_argument("--memory", type=float, default=20, help="limit for a row, in GiB")
-    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--row", nargs=3, type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.row:
-        hub, report, folder = options.row
-        row = Row.model_validate_json(report.read_bytes())
-        child.main(row, report, folder, hub, serve=options.serve)
-        return
     options.rows.mkdir(parents=True, exist_ok=True)
     if not options.render:
         walk(options)
@@ -58,7 +50,7 @@ def walk(options: argparse.Namespace) -> None:
     with (work / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # BlockingIOError: another one runs
         shutil.rmtree(work / "hub", ignore_errors=True)
-        hub = hub_files.write(work / "hub")
+        files = hub.write_files(work / "hub")
         for entry in sorted(catalogue.search(), key=lambda entry: entry.parameters):
             rows = read(options.rows)
             if not _wanted(entry.architecture, rows, options):
@@ -68,11 +60,10 @@ def walk(options: argparse.Namespace) -> None:
                 row.family == entry.family and "served image" in row.facts.get("parity", {})
                 for row in rows.values()
             )
-            command = [sys.executable, "-m", "benchmarks.matrix", *(["--serve"] if serve else [])]
-            row = parent.run(
+            row = process.run(
                 Row(architecture=entry.architecture, family=entry.family),
                 work / "row",
-                [*command, "--row", str(hub)],
+                [*STEPS, *(["--serve"] if serve else []), str(files)],
                 minutes=options.minutes,
                 memory_gib=options.memory,
             )

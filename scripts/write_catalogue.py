@@ -1,6 +1,6 @@
 """Write `catalogue.json`: every architecture of open_clip and others' checkpoints, with parameters.
 
-    python scripts/write_catalogue.py
+    python -m scripts.write_catalogue
 
 Models are built on PyTorch's `meta` device, without memory or weights; about a minute in all.
 """
@@ -16,9 +16,9 @@ from typing import Any
 import open_clip
 import torch
 
-import hub_checkpoints
-from hub_checkpoints import Distilled, HubCheckpoint
-from text_configs import write_text_configs
+from stand_ins import hub_checkpoints
+from stand_ins.hub_checkpoints import Distilled, HubCheckpoint
+from stand_ins.text_configs import write_text_configs
 from tritonclip_export.checkpoint.catalogue import FILE
 from tritonclip_export.checkpoint.open_clip import quick_gelu
 from tritonclip_export.checkpoint.open_clip import towers as open_clip_towers

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from stand_ins.vocabularies import CORPUS
 from tritonclip_export.bundle import Bundle
 from tritonclip_export.checkpoint.dual_encoder import DualEncoder
 from tritonclip_export.parity.inputs import Batches, Inputs
 from tritonclip_export.parity.pairs import compare_inputs, compare_pairs, reference_embeddings
 from tritonclip_export.precision.running import onnx_embeddings
 from tritonclip_export.samples import sample_images
-from vocabularies import CORPUS
 
 
 def passed_in_many_scripts(checkpoint: DualEncoder, bundle: Bundle) -> dict[str, bool]:

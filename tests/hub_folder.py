@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vocabularies import write_vocabulary
+from stand_ins.vocabularies import write_vocabulary
 
 # Text towers of transformers that open_clip's architectures name, each with its tokenizer's kind.
 TEXT_TOWERS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -66,7 +66,7 @@ def write_transformers_checkpoint(folder: Path, family: str, **text: Any) -> Pat
     import torch
     import transformers
 
-    from vocabularies import write_vocabulary
+    from stand_ins.vocabularies import write_vocabulary
 
     tiny = FAMILIES[family]
     tokenizer = transformers.AutoTokenizer.from_pretrained(

@@ -1,12 +1,23 @@
-"""The steps of a row, in order; each adds what it found to the row's facts."""
+"""The steps of a row, in order; each adds what it found to the row's facts.
+
+    python -m benchmarks.catalogue.steps HUB REPORT FOLDER
+
+A row has a process of its own: what crashes, leaks or is killed for its memory costs that row only.
+"""
 
 from __future__ import annotations
 
+import argparse
+import ctypes
+import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-import hub_checkpoints
-from benchmarks.catalogue.child import SEED, Work
+from benchmarks.catalogue.rows import Row
+from benchmarks.catalogue.work import Work
+from stand_ins import hub_checkpoints
+from tritonclip.errors import TritonClipError
 from tritonclip_export import samples
 from tritonclip_export.bundle import Bundle
 from tritonclip_export.checkpoint.references import HUB_PREFIX
@@ -19,7 +30,9 @@ if TYPE_CHECKING:
     import torch
 
 
+SEED = 0
 TARGET = "sm89"
+PR_SET_PDEATHSIG = 1
 
 
 def load(work: Work) -> None:
@@ -29,11 +42,11 @@ def load(work: Work) -> None:
     name = work.row.architecture
     seed = None if name.startswith(HUB_PREFIX) else SEED
     if seed is None:
-        from benchmarks.catalogue import random_checkpoints
+        from benchmarks.catalogue import hub
 
         with work.step("writing the checkpoint"):
             published = hub_checkpoints.find(name.removeprefix(HUB_PREFIX))
-            name = str(random_checkpoints.write(published, work.folder, seed=SEED))
+            name = str(hub.write_checkpoint(published, work.folder, seed=SEED))
     with work.step("load"):
         reference = loading.parse(name)
         loaded = loading.load(reference, random_seed=seed, source=work.hub)
@@ -131,3 +144,38 @@ def compile(work: Work) -> None:
 
 
 STEPS: tuple[Callable[[Work], None], ...] = (load, export, serve, lower, compile)
+
+
+def main() -> None:
+    """Take one architecture through all steps; whatever happens is in the row at REPORT."""
+    _die_with_parent()
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--serve", action="store_true")
+    parser.add_argument("hub", type=Path)
+    parser.add_argument("report", type=Path)
+    parser.add_argument("folder", type=Path)
+    options = parser.parse_args()
+    row = Row.model_validate_json(options.report.read_bytes())
+    work = Work(row, options.report, options.folder, options.hub, options.serve)
+    try:
+        for step in STEPS:
+            step(work)
+        row.passed = True
+    except TritonClipError as error:
+        row.reason = str(error)
+    except Exception as error:  # a row says what went wrong, whatever it was
+        row.reason = f"{type(error).__name__}: {error}"
+    if row.passed:
+        work.end()
+    row.save(options.report)
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to kill this process when the one that started it is gone, however it went."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    # And, should the machine run out of memory, to begin here.
+    Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+if __name__ == "__main__":
+    main()

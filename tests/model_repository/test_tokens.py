@@ -11,14 +11,14 @@ import pytest
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from transformers import AutoTokenizer
 
+from stand_ins.vocabularies import CORPUS as SCRIPTS
+from stand_ins.vocabularies import write_vocabulary
 from tritonclip_export.bundle import bucket_lengths
 from tritonclip_export.checkpoint.open_clip.tokenizer import convert, set_language
 from tritonclip_export.checkpoint.tokenizer import from_transformers
 from tritonclip_export.errors import CheckpointError
 from tritonclip_export.samples import sample_texts
 from tritonclip_export.served.code import text_transform
-from vocabularies import CORPUS as SCRIPTS
-from vocabularies import write_vocabulary
 
 CORPUS = [
     *sample_texts(),

@@ -11,7 +11,8 @@ import torch
 import transformers
 
 from agreement import passed_in_many_scripts
-from distilled_checkpoints import KINDS, write_distilled_checkpoint, write_json
+from distilled_checkpoints import KINDS, write_distilled_checkpoint
+from stand_ins.distilled import write_json
 from transformers_checkpoints import write_transformers_checkpoint
 from tritonclip_export.bundle import Bundle
 from tritonclip_export.checkpoint.distilled.checkpoint import IMAGE_TOWERS

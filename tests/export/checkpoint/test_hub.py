@@ -13,6 +13,7 @@ from transformers.models.m2m_100 import modeling_m2m_100 as m2m_100
 from transformers.models.mt5 import modeling_mt5 as mt5
 
 from hub_folder import TEXT_TOWERS, write_model_with, write_text_tower, write_weights
+from stand_ins.vocabularies import CORPUS
 from transformers_checkpoints import write_transformers_checkpoint
 from tritonclip_export.checkpoint.loading import load, parse
 from tritonclip_export.checkpoint.open_clip import files
@@ -22,7 +23,6 @@ from tritonclip_export.parity.inputs import Batches, Inputs
 from tritonclip_export.parity.pairs import compare_inputs, compare_pairs, reference_embeddings
 from tritonclip_export.precision.running import onnx_embeddings
 from tritonclip_export.samples import sample_images
-from vocabularies import CORPUS
 
 COMMIT = 40 * "a"
 

@@ -1,6 +1,7 @@
-"""Checkpoints on the hub, written with random weights in the format that they are published in.
+"""What the catalogue wants from a hub, made here: configurations, tokenizers, checkpoints.
 
-Vocabularies are small stand-ins of the same kind; embedding tables have their full size.
+Towers and embedding tables get their published sizes. Vocabularies are small ones of the same kind,
+trained on sentences in many scripts: a conversion that is exact for one is exact for the other.
 """
 
 from __future__ import annotations
@@ -12,18 +13,42 @@ from typing import Any
 import torch
 from torch import nn
 
-from distilled_checkpoints import write_json, write_mclip, write_sentence_transformers
-from hub_checkpoints import Distilled, HubCheckpoint, Whole
+from stand_ins.distilled import write_json, write_mclip, write_sentence_transformers
+from stand_ins.hub_checkpoints import Distilled, HubCheckpoint, Whole
+from stand_ins.text_configs import write_text_configs
+from stand_ins.vocabularies import write_vocabulary
 from tritonclip_export import samples
 from tritonclip_export.checkpoint.open_clip import random_weights
-from vocabularies import write_vocabulary
+
+# The first pattern that is part of a repository's name.
+KINDS = (
+    ("SigLIP2", "gemma"),
+    ("SigLIP", "mt5"),  # T5's unigram SentencePiece, English or multilingual
+    ("mt5", "mt5"),
+    ("nllb", "nllb"),
+    ("xlm", "xlm_roberta"),
+    ("roberta", "roberta"),
+    ("bert", "bert"),
+)
 
 
-def write(checkpoint: HubCheckpoint, home: Path, *, seed: int) -> Path:
+def write_files(folder: Path) -> Path:
+    """Write everything to FOLDER/ORG/NAME, as `export --from FOLDER` reads it."""
+    import open_clip
+
+    write_text_configs(folder)
+    texts = [open_clip.get_model_config(name)["text_cfg"] for name in open_clip.list_models()]
+    for repository in sorted({text.get("hf_tokenizer_name", "") for text in texts} - {""}):
+        kind = next(kind for part, kind in KINDS if part in repository)
+        write_vocabulary(kind, folder / repository)
+    return folder
+
+
+def write_checkpoint(checkpoint: HubCheckpoint, home: Path, *, seed: int) -> Path:
     """Write it, sensitive to its inputs, to HOME/ORG/NAME; a distilled one's teacher beside it."""
     import transformers
 
-    folder: Path = write_vocabulary(checkpoint.vocabulary, home / checkpoint.repository)
+    folder = write_vocabulary(checkpoint.vocabulary, home / checkpoint.repository)
     tokenizer = transformers.AutoTokenizer.from_pretrained(
         folder, model_max_length=checkpoint.context_length
     )

@@ -1,13 +1,10 @@
-"""The process that takes one architecture through all steps, and ends with it.
+"""One architecture on its way through the steps: what they hand on, and what each took.
 
-A row of its own process: what crashes, leaks or is killed for its memory costs that row only. The
-row is saved whenever a step begins or ends, so the parent sees how far it came.
+The row is saved whenever a step begins or ends, so the process that watches sees how far it came.
 """
 
 from __future__ import annotations
 
-import ctypes
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.catalogue.rows import Row, Step
-from tritonclip.errors import TritonClipError
-
-SEED = 0
-PR_SET_PDEATHSIG = 1
 
 
 @dataclass
@@ -60,32 +53,6 @@ class Work:
             step.cpu_seconds = round(time.process_time() - self._began[1], 2)
             step.peak_mib = _peak_memory_mib()
             self.row.save(self.report)
-
-
-def main(row: Row, report: Path, folder: Path, hub: Path, *, serve: bool) -> None:
-    """Take one architecture through all steps; whatever happens is in the row at `report`."""
-    from benchmarks.catalogue.steps import STEPS
-
-    _die_with_parent()
-    work = Work(row, report, folder, hub, serve)
-    try:
-        for step in STEPS:
-            step(work)
-        row.passed = True
-    except TritonClipError as error:
-        row.reason = str(error)
-    except Exception as error:  # a row says what went wrong, whatever it was
-        row.reason = f"{type(error).__name__}: {error}"
-    if row.passed:
-        work.end()
-    row.save(report)
-
-
-def _die_with_parent() -> None:
-    """Ask Linux to kill this process when the one that started it is gone, however it went."""
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    # And, should the machine run out of memory, to begin here.
-    Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _forget_peak_memory() -> None:

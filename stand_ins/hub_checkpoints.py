@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from text_configs import LARGE, TEXT_CONFIGS
+from stand_ins.text_configs import LARGE, TEXT_CONFIGS
 
 _BASE = {
     "hidden_size": 768,

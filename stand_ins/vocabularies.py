@@ -150,14 +150,14 @@ def _mt5(folder: Path) -> None:
 
 
 def _xlm_roberta(folder: Path) -> None:
-    """fairseq's unigram SentencePiece: ids shifted by one, `<s>` and `</s>` around."""
+    """Fairseq's unigram SentencePiece: ids shifted by one, `<s>` and `</s>` around."""
     config = {"tokenizer_class": "XLMRobertaTokenizer", "model_max_length": 24}
     ids = {"pad_id": -1, "eos_id": 2, "unk_id": 0, "bos_id": 1}
     _sentencepiece(folder, "sentencepiece.bpe.model", config, algorithm="unigram", **ids)
 
 
 def _nllb(folder: Path) -> None:
-    """fairseq's BPE SentencePiece with the code of the language in front."""
+    """Fairseq's BPE SentencePiece with the code of the language in front."""
     config = {
         "tokenizer_class": "NllbTokenizer",
         "src_lang": "eng_Latn",
