@@ -9,7 +9,7 @@
 
 The bundle: `tritonclip export ViT-B-32 --random-weights 0`, and what `build` adds to it. Each peer
 is installed into its own environment below --work, once. One that cannot be installed or started is
-left out, and said. `performance_page.py` shows the three results named here.
+left out, and said. `benchmarks.render` shows the three results named here.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python -m benchmarks.matrix                  # goes on where it stopped; stop it at any time
     python -m benchmarks.matrix RN50 chinese-clip-vit-base-patch16 --again
-    python -m benchmarks.matrix --render         # only docs/models.md, from the rows there are
 
-Rows lie in `results/catalogue/`, one JSON file each. A row that fails stays, with its reason.
+Rows lie in `results/catalogue/`, one JSON file each; after each the page is written. A row that
+fails stays, with its reason.
 """
 
 from __future__ import annotations
@@ -31,16 +31,13 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="ARCHITECTURE", help="only these")
     parser.add_argument("--again", action="store_true", help="replace rows that are there")
     parser.add_argument("--failed", action="store_true", help="replace rows that failed")
-    parser.add_argument("--render", action="store_true", help="only write the page")
     parser.add_argument("--rows", type=Path, default=record.RESULTS / "catalogue")
     parser.add_argument("--page", type=Path, default=record.DOCS / "models.md")
     parser.add_argument("--minutes", type=float, default=90, help="limit for a row")
     parser.add_argument("--memory", type=float, default=20, help="limit for a row, in GiB")
     options = parser.parse_args()
     options.rows.mkdir(parents=True, exist_ok=True)
-    if not options.render:
-        walk(options)
-    render(options)
+    walk(options)
 
 
 def walk(options: argparse.Namespace) -> None:

@@ -1,26 +1,43 @@
-"""The sections of the performance page that are studies of their own."""
+"""What bounds throughput: CPU time of a request, and the path if encoders cost nothing."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from benchmarks.pages.markdown import table
-from benchmarks.studies.records import About, CpuTime
+from benchmarks.studies.cpu_time import CpuTime
 
 
-def cpu_time(study: CpuTime) -> Iterator[str]:
-    """What bounds throughput, as Markdown."""
-    yield "## What bounds it"
+def pages(results: Path) -> Iterator[tuple[str, str]]:
+    """One page, of those studies that there are."""
+    lines = ["# What bounds it"]
+    if (file := results / "cpu-time.json").exists():
+        lines += ["", *_cpu_time(CpuTime.model_validate_json(file.read_bytes()))]
+    if (file := results / "ceilings.json").exists():
+        lines += ["", *_ceilings(json.loads(file.read_bytes()))]
+    if len(lines) > 1:
+        yield "performance/limits.md", "\n".join(lines) + "\n"
+
+
+def _cpu_time(study: CpuTime) -> Iterator[str]:
+    about = study.about
+    gpus = "".join(f", {gpu}" for gpu in about.machine.gpus)
+    yield "## CPU time of a request"
     yield ""
-    yield from _about(study.about, "studies.cpu_time", "cpu-time.json")
+    yield f"`{about.source}` on {about.machine.cores} cores of {about.machine.cpu}{gpus}."
+    yield f"Measured {about.date} by `python -m benchmarks.studies.cpu_time` ([its"
+    yield "JSON](../../benchmarks/results/cpu-time.json)), which shares the machine with the"
+    yield "server."
+    yield ""
     yield "CPU time of a request in milliseconds, by process: the encoder's, the one before it that"
     yield "decodes and resizes or tokenizes, tritonserver itself, and the generator. *Busy* is the"
     yield "share of all cores that they used: what is left was waiting, for each other or for a"
     yield "batch. *In process* is the whole work in one process, in batches of the size that"
     yield "dynamic batching made (*batch*), and of all that are in flight."
     yield ""
-    cores = study.about.machine.cores
     yield from table(
         (
             *("encoder", "workload", "in flight", "items/s", "busy", "batch", "encoder ms"),
@@ -32,7 +49,7 @@ def cpu_time(study: CpuTime) -> Iterator[str]:
                 row.workload,
                 str(row.concurrency),
                 f"{row.throughput:,.1f}",
-                f"{row.throughput * row.total_ms / 1e3 / cores:.0%}",
+                f"{row.throughput * row.total_ms / 1e3 / about.machine.cores:.0%}",
                 f"{row.batch:.1f}",
                 *(f"{ms:.2f}" for ms in (row.encoder_ms, row.before_ms, row.tritonserver_ms)),
                 f"{row.generator_ms:.2f}",
@@ -44,15 +61,15 @@ def cpu_time(study: CpuTime) -> Iterator[str]:
     )
 
 
-def ceilings(recorded: dict[str, Any]) -> Iterator[str]:
-    """What the server's path and the client can do at most, as Markdown."""
+def _ceilings(recorded: dict[str, Any]) -> Iterator[str]:
+    """What the server's path and the client can do at most."""
     figures = recorded["figures"]
     yield "## If encoders cost nothing"
     yield ""
     yield f"On {recorded['machine']}. Measured {recorded['date']} by"
     yield "`python -m benchmarks.studies.ceilings` ([its"
-    yield "JSON](../benchmarks/results/ceilings.json)): encoders answer with constants, so that the"
-    yield "rest is what is measured; the load generator shares the machine. Through the server,"
+    yield "JSON](../../benchmarks/results/ceilings.json)): encoders answer with constants, so that"
+    yield "the rest is what is measured; the load generator shares the machine. Through the server,"
     yield f"{figures['concurrency']} requests of one item in flight:"
     yield ""
     yield from table(
@@ -72,12 +89,3 @@ def ceilings(recorded: dict[str, Any]) -> Iterator[str]:
             for way, found in ways.items()
         ),
     )
-
-
-def _about(about: About, script: str, result: str) -> Iterator[str]:
-    machine = about.machine
-    gpus = "".join(f", {gpu}" for gpu in machine.gpus)
-    precision = f" at {about.precision}" if about.precision else ""
-    yield f"`{about.source}`{precision} on {machine.cores} cores of {machine.cpu}{gpus}."
-    yield f"Measured {about.date} by `python -m benchmarks.{script}` ([its"
-    yield f"JSON](../benchmarks/results/{result})), which shares the machine with the server."

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
-from benchmarks.catalogue.rows import Row
+from benchmarks.catalogue.rows import Row, read
 from benchmarks.pages.markdown import table
+from tritonclip_export.checkpoint import catalogue
 from tritonclip_export.checkpoint.catalogue import Entry
 
 HEAD = (
@@ -52,6 +54,13 @@ run. The script writes this page; its figures lie in `benchmarks/results/catalog
 
 {machines}
 """
+
+
+def pages(results: Path) -> Iterator[tuple[str, str]]:
+    """The page, of the rows there are."""
+    rows = read(results / "catalogue")
+    if rows:
+        yield "models.md", render(catalogue.search(), rows, catalogue.open_clip_version())
 
 
 def render(entries: Iterable[Entry], rows: dict[str, Row], version: str) -> str:

@@ -1,133 +1,141 @@
-"""`docs/performance.md`, rendered from what has been measured.
-
-    python -m benchmarks.pages.performance
-
-That is `compare.py`, `cpu_time.py` and `ceilings.py`; what has no result file has no section.
-"""
+"""`docs/performance.md`: what a reader takes away in three minutes, with the pages behind it."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import record
-from benchmarks.pages import limits, summary, tables
-from benchmarks.studies.records import CpuTime
+from benchmarks.pages.comparison import OURS, best, ceiling, memory_mib, peers, ratio
+from benchmarks.pages.markdown import table
 from tritonclip_export.bench.plots import throughput_latency
 from tritonclip_export.bench.results import Measurement, Report
-from tritonclip_export.bench.workloads import WORKLOADS
 
-PAGE = record.DOCS / "performance.md"
-PLOTS = "performance"
+IMAGES, TEXTS = "jpeg-640x480", "text-short"
+PLOT = "performance/beside-peers.svg"
+IN_ONNX_RUNTIME = re.compile(rf"{OURS} (\w+)")
+"""Names of ours that name no other library, nor a number of instances."""
+REPEAT = """
+## Repeat it
 
-Section = Callable[[Path, Path], Iterator[str]]
-"""Lines from a result file; plots go into the second folder."""
+Half an hour on an otherwise idle machine. Each peer is installed into an environment of its own;
+one that cannot be is left out, and said.
 
+```bash
+tritonclip export ViT-B-32 --random-weights 0
+tritonclip build bundles/ViT-B-32 --precision int8 --graphs-only
+for precision in fp32 bf16 int8; do
+    tritonclip build bundles/ViT-B-32 --openvino --precision $precision
+done
+python -m benchmarks.compare bundles/ViT-B-32 --precisions fp32,int8 --openvino fp32,bf16,int8
+python -m benchmarks.render
+```
 
-def main() -> None:
-    """Render the page from the results that there are."""
-    write(record.RESULTS, PAGE)
-    print(PAGE)
+On such a machine figures differ by 10 % and more from hour to hour, so what is compared runs in
+turns, and the ratios are what to look at. [Benchmarks](../benchmarks/README.md) has the other runs;
+`tritonclip bench` measures [a server of yours](benchmarking.md).
 
+## Behind it
 
-def write(results: Path, page: Path) -> None:
-    """Write the page, and its plots into a folder beside it.
-
-    Args:
-        results: the folder with the result files.
-        page: the Markdown file.
-    """
-    plots = page.parent / PLOTS
-    plots.mkdir(parents=True, exist_ok=True)
-    lines = ["# Performance"]
-    for name, section in SECTIONS.items():
-        if (file := results / name).exists():
-            lines += ["", *section(file, plots)]
-    page.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _compared(file: Path, plots: Path) -> Iterator[str]:
-    report = Report.load(file)
-    yield from _when(report, file)
-    yield "Weights are random: they do not change the speed."
-    yield ""
-    yield "*Against the ceiling*: throughput relative to the same library in process, with the"
-    yield "same preprocessing and precision (for others, ONNX Runtime in FP32), at as many items a"
-    yield "batch as requests are in flight here. ± is the 95 % confidence interval over rounds;"
-    yield "cores and memory are the server's, all its processes."
-    yield from summary.lines(report)
-    for workload, measured in _by_workload(report):
-        served = [each for each in measured if each.protocol != "in process"]
-        yield from ("", f"## {workload}", "", _plot(workload, served, plots))
-        yield from ("", *tables.closed(measured))
-        yield from tables.doubts(measured)
-        yield from tables.steps(measured)
-    yield from ("", "## What was compared", "")
-    for name, about in report.about.items():
-        yield f"- {name}: {' '.join(about.split())[:300]}"
-    versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
-    yield f"- versions: {versions}"
+- [Beside the peers](performance/comparison.md): every load, percentiles, intervals
+- [Other inputs](performance/inputs.md): PNG, photographs of 12 megapixels, longer texts
+- [At a given rate](performance/rates.md): latency where requests come at a constant rate
+- [What bounds it](performance/limits.md): CPU time of a request; what is left beside the encoder
+- [Zero-shot over 1,000 labels](performance/zero-shot.md), beside plain embedding
+- [Growth](performance/growth.md): up to 100,000 images, 16 instances, 64 label sets
+"""
 
 
-def _inputs(file: Path, _plots: Path) -> Iterator[str]:
-    report = Report.load(file)
-    yield from ("## Other inputs", "")
-    yield from _when(report, file)
-    for workload, measured in _by_workload(report):
-        yield from ("", f"### {workload}", "", f"{_about(workload)}:", "")
-        yield from tables.closed(measured)
-        yield from tables.doubts(measured)
-        yield from tables.steps(measured)
+def pages(results: Path) -> Iterator[tuple[str, str]]:
+    """The page and its plot, where peers were measured."""
+    if (file := results / "performance.json").exists():
+        report = Report.load(file)
+        rates = results / "performance-rates.json"
+        lines = [*_short(report), *(_at_rates(Report.load(rates)) if rates.exists() else ())]
+        yield "performance.md", "\n".join(lines) + "\n" + REPEAT
+        shown = [m for m in _of(report, IMAGES) if IN_ONNX_RUNTIME.fullmatch(m.server)]
+        title = f"{report.about.get('source', '')}, {IMAGES}: ours at two precisions, and the peers"
+        yield PLOT, throughput_latency([*shown, *peers(_of(report, IMAGES))], title=title)
 
 
-def _rates(file: Path, plots: Path) -> Iterator[str]:
-    report = Report.load(file)
-    yield from ("## At a given rate", "")
-    yield from _when(report, file)
-    yield "An open loop: requests are due at a constant rate, whatever the server does, and latency"
-    yield "counts from when a request was due. A server that cannot follow falls ever further"
-    yield "behind; its percentiles then say how long the measurement was."
-    for workload, measured in _by_workload(report):
-        yield from ("", f"### {workload}", "", _plot(f"{workload}-rates", measured, plots), "")
-        yield from tables.opened(measured)
-        yield from tables.doubts(measured)
-
-
-SECTIONS: dict[str, Section] = {
-    "performance.json": _compared,
-    "cpu-time.json": lambda file, _: limits.cpu_time(CpuTime.load(file)),
-    "performance-inputs.json": _inputs,
-    "performance-rates.json": _rates,
-    "ceilings.json": lambda file, _: limits.ceilings(json.loads(file.read_bytes())),
-}
-
-
-def _when(report: Report, file: Path) -> Iterator[str]:
+def _short(report: Report) -> Iterator[str]:
     machine = report.machine
-    yield f"`{report.about.get('source', '')}` on {machine.cores} cores of {machine.cpu}"
-    yield f"({', '.join(machine.features)}), {machine.memory_gib:g} GiB,"
-    yield f"{'; '.join(machine.gpus) or 'no GPU'}. Measured {report.date}, all in one run, by"
-    yield f"`python -m benchmarks.compare` ([its JSON](../benchmarks/results/{file.name})); the"
-    yield "load generator shares the machine."
+    loads = sorted({m.concurrency for m in report.measurements})
+    yield from ("# Performance", "")
+    yield f"`{report.about.get('source', '')}` behind Triton, beside the servers that teams run"
+    yield "today: one 640 x 480 JPEG or one short caption a request, all in one run, in turns, each"
+    yield f"at the number of requests in flight ({', '.join(map(str, loads))}) that suits it best."
+    yield ""
+    yield f"On {machine.cores} cores of {machine.cpu} ({', '.join(machine.features)}),"
+    yield f"{machine.memory_gib:g} GiB, {'; '.join(machine.gpus) or 'no GPU'}; the load generator"
+    yield f"shares the cores. Measured {report.date[:10]} by `python -m benchmarks.compare`"
+    yield "([its JSON](../benchmarks/results/performance.json))."
+    yield ""
+    yield from table(
+        ("server", "images/s", "in process", "captions/s", "in process", "MiB"), _rows(report)
+    )
+    yield ""
+    yield "*In process* is the same library at the same precision without a server, with the same"
+    yield "preprocessing. Weights are random: they do not change the speed. What a precision does"
+    yield "to embeddings is on a [page of its own](precision.md)."
+    yield ""
+    yield from _relative(report)
+    yield from ("", f"![Throughput and latency]({PLOT})")
 
 
-def _plot(name: str, measured: Sequence[Measurement], plots: Path) -> str:
-    drawn = throughput_latency(measured, title=name)
-    (plots / f"{name}.svg").write_text(drawn, encoding="utf-8")
-    return f"![Throughput and latency]({plots.name}/{name}.svg)"
+def _rows(report: Report) -> Iterator[tuple[str, ...]]:
+    """Ours and the peers, the fastest with images first."""
+    served = [m for m in _of(report, IMAGES) if m.protocol != "in process"]
+    fastest = sorted(served, key=lambda m: -m.throughput.mean)
+    for server in dict.fromkeys(m.server for m in fastest if not m.server.endswith("instances")):
+        own = [m for m in report.measurements if m.server == server]
+        alone = ceiling(server) if server.startswith(OURS) else None
+        above = [m for m in report.measurements if m.server == alone]
+        rates = [_rate(each, load) for load in (IMAGES, TEXTS) for each in (own, above)]
+        yield (server, *rates, memory_mib(own))
 
 
-def _by_workload(report: Report) -> Iterator[tuple[str, list[Measurement]]]:
-    for name in WORKLOADS:
-        if measured := [m for m in report.measurements if m.workload == name]:
-            yield name, measured
+def _relative(report: Report) -> Iterator[str]:
+    """The two sentences that matter, for each precision in ONNX Runtime."""
+    for precision in ("fp32", "int8"):
+        server = f"{OURS} {precision}"
+        found = []
+        for workload, what in ((IMAGES, "images"), (TEXTS, "captions")):
+            ours = [m for m in _of(report, workload) if m.server == server]
+            others = peers(_of(report, workload))
+            if ours and others:
+                peer = best(others)
+                found.append(f"{ratio(best(ours), peer)} times the {what} of {peer.server}")
+        if found:
+            yield f"- `{server}` answers {' and '.join(found)}, each the best peer at it."
 
 
-def _about(workload: str) -> str:
-    about = WORKLOADS[workload](workload).about
-    return about[0].upper() + about[1:]
+def _at_rates(report: Report) -> Iterator[str]:
+    measured = _of(report, IMAGES)
+    rates = sorted({m.rate for m in measured if m.rate})
+    yield from ("", "## At a given rate", "")
+    yield "Milliseconds until the slowest of a hundred images is answered (the 99th percentile),"
+    yield "where they are asked for at a constant rate, whatever the server does. In another run,"
+    yield f"{report.date[:10]}, on {report.machine.cores} cores of {report.machine.cpu}:"
+    yield ""
+    servers = dict.fromkeys(m.server for m in measured)
+    at = {(m.server, m.rate): m for m in measured}
+    yield from table(
+        ("images/s asked for", *(f"{rate:g}" for rate in rates)),
+        [(server, *(_tail(at.get((server, rate))) for rate in rates)) for server in servers],
+    )
 
 
-if __name__ == "__main__":
-    main()
+def _tail(measured: Measurement | None) -> str:
+    if measured is None or measured.latency is None:
+        return ""
+    return "falls behind" if measured.fell_behind else f"{measured.latency.p99:.0f}"
+
+
+def _of(report: Report, workload: str) -> list[Measurement]:
+    return [m for m in report.measurements if m.workload == workload]
+
+
+def _rate(measured: Sequence[Measurement], workload: str) -> str:
+    found = [m for m in measured if m.workload == workload]
+    return f"{best(found).throughput.mean:,.0f}" if found else ""

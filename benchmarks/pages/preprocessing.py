@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from benchmarks import record
 from benchmarks.pages.markdown import table
 
-PAGE = record.DOCS / "preprocessing.md"
+PAGE = "preprocessing.md"
 # What stands between these in the page is written by this script.
 TABLES = re.compile(r"(?<=<!-- figures -->\n).*(?=<!-- end of figures -->)", re.DOTALL)
 
 
-def main() -> None:
-    """Write the tables anew."""
-    result = json.loads((record.RESULTS / "preprocessing.json").read_text(encoding="utf-8"))
-    page = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(TABLES.sub(lambda _: render(result), page), encoding="utf-8")
+def pages(results: Path) -> Iterator[tuple[str, str]]:
+    """The page as it stands, with its tables written anew."""
+    if (file := results / "preprocessing.json").exists():
+        tables = _tables(json.loads(file.read_bytes()))
+        page = (record.DOCS / PAGE).read_text(encoding="utf-8")
+        yield PAGE, TABLES.sub(lambda _: tables, page)
 
 
-def render(result: dict[str, Any]) -> str:
+def _tables(result: dict[str, Any]) -> str:
     """Both tables with what they were measured on, in Markdown."""
     figures = result["figures"]
     lines = [
@@ -69,7 +72,3 @@ def _differences(row: dict[str, Any]) -> list[str]:
     for tower in ("tower", "demo"):
         cells += [f"{row[tower]['min_cosine']:.5f}", f"{row[tower]['of_spread']:.3f}"]
     return cells
-
-
-if __name__ == "__main__":
-    main()

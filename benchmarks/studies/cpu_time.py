@@ -17,14 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from pydantic import BaseModel, ConfigDict
 
 from benchmarks import record
 from benchmarks.peers import in_process
 from benchmarks.servers import served
-from benchmarks.studies.records import About, CpuRow, CpuTime
 from tritonclip.endpoint import parse_endpoint
-from tritonclip_export.bench import triton, workloads
+from tritonclip_export.bench import environment, triton, workloads
 from tritonclip_export.bench.measure import Protocol, Service, measure, triton_service
+from tritonclip_export.bench.results import Machine
 from tritonclip_export.bench.usage import cpu_seconds
 from tritonclip_export.bench.workers import Workers, workers
 from tritonclip_export.bench.workloads import Workload
@@ -36,6 +37,61 @@ RESULT = record.RESULTS / "cpu-time.json"
 WARM_UP = Protocol(0.0, 2.0, 1)
 BEFORE = {"image": "_preprocess", "text": "_tokenize"}
 TRITONSERVER, GENERATOR = "tritonserver", "generator"
+
+
+class About(BaseModel):
+    """When, where and with what checkpoint it was measured."""
+
+    model_config = ConfigDict(frozen=True)
+
+    date: str
+    machine: Machine
+    versions: dict[str, str]
+    source: str
+
+
+class CpuRow(BaseModel):
+    """CPU time a request of one item, in milliseconds, under one load.
+
+    Attributes:
+        engine: library and precision of the encoder.
+        throughput: items a second.
+        batch: mean size of the batches that dynamic batching made.
+        encoder_ms: of the encoder's process.
+        before_ms: of the process that decodes and resizes, or tokenizes.
+        tritonserver_ms: of the server itself.
+        generator_ms: of who asks.
+        in_process_ms: all of an item's work in one process, in batches of that mean size.
+        in_process_full_ms: likewise, in batches of all that are in flight.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    engine: str
+    workload: str
+    concurrency: int
+    throughput: float
+    batch: float
+    encoder_ms: float
+    before_ms: float
+    tritonserver_ms: float
+    generator_ms: float
+    in_process_ms: float
+    in_process_full_ms: float
+
+    @property
+    def total_ms(self) -> float:
+        """Of all that takes part in serving it."""
+        return self.encoder_ms + self.before_ms + self.tritonserver_ms + self.generator_ms
+
+
+class CpuTime(BaseModel):
+    """The result file."""
+
+    model_config = ConfigDict(frozen=True)
+
+    about: About
+    rows: tuple[CpuRow, ...]
 
 
 @dataclass(frozen=True)
@@ -62,7 +118,12 @@ def main() -> None:
     options = parser.parse_args()
     bundle = Bundle.load(options.bundle)
     loads = [int(number) for number in options.concurrency.split(",")]
-    about = About.here(bundle.info.source.reference, "")
+    about = About(
+        date=environment.now(),
+        machine=environment.machine(),
+        versions=environment.versions(),
+        source=bundle.info.source.reference,
+    )
     rows: list[CpuRow] = []
     with workers(1) as pool:
         for engine in in_process.engines(options.precisions, options.openvino):
@@ -72,7 +133,9 @@ def main() -> None:
                 subject = Subject(engine, bundle, service, pool, options.seconds)
                 for workload in workloads.named(options.workloads):
                     rows += _rows(subject, workload, loads)
-    print(CpuTime(about=about, rows=tuple(rows)).save(options.result))
+    study = CpuTime(about=about, rows=tuple(rows))
+    options.result.write_text(study.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    print(options.result)
 
 
 def _rows(subject: Subject, workload: Workload, loads: list[int]) -> Iterator[CpuRow]:

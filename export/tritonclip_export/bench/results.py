@@ -125,6 +125,11 @@ class Measurement(_Frozen):
     gpus: tuple[GpuUsage, ...] = ()
     steps: tuple[Step, ...] = ()
 
+    @property
+    def fell_behind(self) -> bool:
+        """Whether fewer requests were answered than a constant rate asked for."""
+        return self.rate is not None and self.throughput.mean < BUSY * self.rate * self.batch
+
     def doubts(self) -> tuple[str, ...]:
         """Why the figures may not be the server's; empty if nothing speaks against them."""
         found = [f"{count} requests failed ({why})" for why, count in self.failures.items()]
@@ -135,7 +140,7 @@ class Measurement(_Frozen):
             )
         if hits := sum(step.cache_hits for step in self.steps):
             found.append(f"{hits} answers came from the response cache")
-        if self.rate is not None and self.throughput.mean < BUSY * self.rate * self.batch:
+        if self.fell_behind:
             found.append(f"the server cannot answer {self.rate:g} requests a second")
         return tuple(found)
 
