@@ -13,6 +13,13 @@ from tritonclip_export.machine.cpu import features
 from tritonclip_export.server import tritonserver
 
 ROOT = Path(__file__).parents[2]
+EVERY_CHECK = {
+    *("python", "numpy for the server", "libpython", "tritonserver"),
+    *("shared memory", "ports", "cpu", "memory", "gpu", "docker", "nvidia container toolkit"),
+    *(f"packages: {extra}" for extra in PACKAGES),
+    *(f"runtime: {name}" for name in ("python", "onnxruntime", "tensorrt", "openvino")),
+    *(f"engines: {where}" for where in ("here", "in the container", "ahead of time")),
+}
 
 
 def findings() -> dict[str, Check]:
@@ -39,9 +46,19 @@ def test_this_machine_can_serve_with_the_python_runtime(here: dict[str, Check]) 
     )
 
 
+def determined(found: dict[str, Check]) -> set[str]:
+    return {name for name, check in found.items() if "could not be determined" not in check.found}
+
+
 def test_whatever_is_not_fine_has_a_remedy(here: dict[str, Check]) -> None:
-    assert [check for check in here.values() if check.status != "ok" and not check.remedy] == []
-    assert [check for check in here.values() if "could not be determined" in check.found] == []
+    fine = {name for name, check in here.items() if check.status == "ok"}
+    remedied = {name for name, check in here.items() if check.remedy}
+
+    assert fine | remedied == EVERY_CHECK
+
+
+def test_every_check_of_this_machine_is_determined(here: dict[str, Check]) -> None:
+    assert determined(here) == EVERY_CHECK
 
 
 def test_a_bare_machine_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +78,7 @@ def test_a_bare_machine_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch)
     assert bare["runtime: python"].status == "missing"
     assert "--container" in bare["runtime: python"].remedy
     assert bare["runtime: tensorrt"].remedy == "use a machine with an NVIDIA GPU"
-    assert [check for check in bare.values() if "could not be determined" in check.found] == []
+    assert determined(bare) == EVERY_CHECK
 
 
 def _nothing_is_installed(package: str) -> str:
