@@ -91,7 +91,7 @@ def compare(options: argparse.Namespace) -> Report:
     bundle = Bundle.load(options.bundle)
     chosen = workloads.named(options.workloads)
     protocol = Protocol(options.warmup, options.seconds, repeats=1)
-    date, measured = environment.now(), list[Measurement]()
+    began, measured = environment.here(), list[Measurement]()
     about = {"source": bundle.info.source.reference}
     about |= {peer.name: peer.about for peer in PEERS if peer.name in options.peers.split(",")}
     with ExitStack() as stack:
@@ -117,13 +117,7 @@ def compare(options: argparse.Namespace) -> Report:
                     else:
                         rounds.setdefault(name, []).append(found)
                 measured += map(_reported, rounds.values())
-    return Report(
-        date=date,
-        machine=environment.machine(),
-        versions=environment.versions(),
-        about=about,
-        measurements=tuple(measured),
-    )
+    return Report(**dict(began), about=about, measurements=tuple(measured))
 
 
 def _loads(options: argparse.Namespace) -> list[Load]:

@@ -15,21 +15,15 @@ DOCS = ROOT / "docs"
 
 def save(name: str, figures: Any) -> Path:
     """Write `results/NAME.json`: the figures, the machine, versions and the date (UTC)."""
-    versions = environment.versions("torch", "open_clip_torch", "openvino", "nncf")
+    here = environment.here("torch", "open_clip_torch", "openvino", "nncf")
     content = {
-        "date": environment.now()[:10],
-        "machine": machine(),
-        "python": versions.pop("python"),
-        "packages": versions,
+        "date": here.day,
+        "machine": str(here.machine),
+        "python": here.versions["python"],
+        "packages": {name: v for name, v in here.versions.items() if name != "python"},
         "figures": figures,
     }
     RESULTS.mkdir(exist_ok=True)
     file = RESULTS / f"{name}.json"
     file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return file
-
-
-def machine() -> str:
-    """Processor, cores and memory, in words."""
-    here = environment.machine()
-    return f"{here.cpu}, {here.cores} vCPU, {here.memory_gib:.0f} GiB"

@@ -7,11 +7,10 @@ import shutil
 import signal
 import subprocess
 import time
-from datetime import datetime, timezone
 from pathlib import Path
 
-from benchmarks import record
 from benchmarks.catalogue.rows import Row
+from tritonclip_export.bench import environment
 
 POLL_SECONDS = 0.5
 
@@ -29,8 +28,8 @@ def run(row: Row, folder: Path, command: list[str], *, minutes: float, memory_gi
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     report = folder / "row.json"
-    row.date = datetime.now(timezone.utc).date().isoformat()
-    row.machine = record.machine()
+    here = environment.here()
+    row.date, row.machine = here.day, str(here.machine)
     row.save(report)
     log = folder / "log"
     with log.open("wb") as stream:

@@ -25,7 +25,7 @@ from benchmarks.servers import served
 from tritonclip.endpoint import parse_endpoint
 from tritonclip_export.bench import environment, triton, workloads
 from tritonclip_export.bench.measure import Protocol, Service, measure, triton_service
-from tritonclip_export.bench.results import Machine
+from tritonclip_export.bench.results import Environment
 from tritonclip_export.bench.usage import cpu_seconds
 from tritonclip_export.bench.workers import Workers, workers
 from tritonclip_export.bench.workloads import Workload
@@ -39,14 +39,11 @@ BEFORE = {"image": "_preprocess", "text": "_tokenize"}
 TRITONSERVER, GENERATOR = "tritonserver", "generator"
 
 
-class About(BaseModel):
+class About(Environment):
     """When, where and with what checkpoint it was measured."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(extra="ignore")
 
-    date: str
-    machine: Machine
-    versions: dict[str, str]
     source: str
 
 
@@ -118,12 +115,7 @@ def main() -> None:
     options = parser.parse_args()
     bundle = Bundle.load(options.bundle)
     loads = [int(number) for number in options.concurrency.split(",")]
-    about = About(
-        date=environment.now(),
-        machine=environment.machine(),
-        versions=environment.versions(),
-        source=bundle.info.source.reference,
-    )
+    about = About(**dict(environment.here()), source=bundle.info.source.reference)
     rows: list[CpuRow] = []
     with workers(1) as pool:
         for engine in in_process.engines(options.precisions, options.openvino):

@@ -117,7 +117,7 @@ def bench(
         info, health = client.info(), client.health()
     service = triton_service(parse_endpoint(url), info.name)
     protocol = Protocol(warmup, seconds, repeats)
-    date, measurements = environment.now(), []
+    began, measurements = environment.here(triton=health.server_version or "unknown"), []
     with workers(processes) as pool:
         for workload in wanted:
             for callers, requests in loads:
@@ -133,9 +133,7 @@ def bench(
                 measurements.append(measured)
                 output.console(stderr=True).print(_line(measured))
     report = Report(
-        date=date,
-        machine=environment.machine(),
-        versions={**environment.versions(), "triton": health.server_version or "unknown"},
+        **dict(began),
         about={
             "model": info.name,
             "source": info.source,

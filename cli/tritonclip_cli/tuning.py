@@ -133,14 +133,8 @@ def tune(
         show=show,
     )
     if json:
-        output.print_json(
-            {
-                "date": environment.now(),
-                "machine": environment.machine().model_dump(),
-                "versions": environment.versions(),
-                "tuned": [asdict(found) for found in done],
-            }
-        )
+        here = environment.here().model_dump()
+        output.print_json({**here, "tuned": [asdict(found) for found in done]})
         return
     output.print_table(_table(done))
     for found in done:

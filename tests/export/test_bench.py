@@ -236,9 +236,7 @@ def test_a_report_comes_back_as_it_was_written(tmp_path: Path) -> None:
     from tritonclip_export.bench import environment
 
     report = Report(
-        date=environment.now(),
-        machine=environment.machine(),
-        versions=environment.versions(),
+        **dict(environment.here()),
         about={"model": "demo"},
         measurements=(measurement(),),
     )

@@ -1,4 +1,4 @@
-"""Where and with what something was measured."""
+"""When, where and with what something is measured."""
 
 from __future__ import annotations
 
@@ -7,15 +7,28 @@ import os
 import platform
 from datetime import datetime, timezone
 
-from tritonclip_export.bench.results import Machine
+from tritonclip_export.bench.results import Environment, Machine
 from tritonclip_export.errors import EngineError
 from tritonclip_export.machine import cpu, gpus
 
 PACKAGES = ("tritonclip", "nvidia-pytriton", "onnxruntime", "numpy", "pillow", "tokenizers")
 
 
-def machine() -> Machine:
-    """This one."""
+def here(*packages: str, **others: str) -> Environment:
+    """Now, on this machine.
+
+    Args:
+        packages: whose versions matter beside those of `PACKAGES`.
+        others: versions of what is no package here, by name.
+    """
+    return Environment(
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        machine=_machine(),
+        versions={**_versions(*packages), **others},
+    )
+
+
+def _machine() -> Machine:
     processor = cpu.this()
     try:
         found = tuple(f"{gpu.name}, driver {gpu.driver}" for gpu in gpus.listed())
@@ -31,8 +44,7 @@ def machine() -> Machine:
     )
 
 
-def versions(*more: str) -> dict[str, str]:
-    """Of Python, of the packages that matter and of `more`, those that are installed."""
+def _versions(*more: str) -> dict[str, str]:
     found = {"python": platform.python_version()}
     for package in (*PACKAGES, *more):
         try:
@@ -40,8 +52,3 @@ def versions(*more: str) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def now() -> str:
-    """UTC, ISO 8601 to the second."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")

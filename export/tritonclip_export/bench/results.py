@@ -155,20 +155,37 @@ class Machine(_Frozen):
     gpus: tuple[str, ...]
     system: str
 
+    def __str__(self) -> str:
+        """Processor, cores and memory, in words."""
+        return f"{self.cpu}, {self.cores} vCPU, {self.memory_gib:.0f} GiB"
 
-class Report(_Frozen):
-    """Measurements of one run on one machine.
+
+class Environment(_Frozen):
+    """When, where and with what something was measured.
 
     Attributes:
         date: when it began, UTC, ISO 8601 to the second.
         versions: of Python, the server and packages that matter.
+    """
+
+    date: str
+    machine: Machine
+    versions: dict[str, str]
+
+    @property
+    def day(self) -> str:
+        """Of `date`."""
+        return self.date[:10]
+
+
+class Report(Environment):
+    """Measurements of one run on one machine.
+
+    Attributes:
         about: what else one must know to repeat it.
     """
 
     format_version: Literal[1] = 1
-    date: str
-    machine: Machine
-    versions: dict[str, str]
     about: dict[str, str]
     measurements: tuple[Measurement, ...]
 

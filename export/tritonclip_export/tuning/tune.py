@@ -230,10 +230,10 @@ class _Run:
         )
 
     def _provenance(self, workload: Workload, outcome: Outcome) -> dict[str, Any]:
-        limit = self.objective.limit_ms
+        limit, here = self.objective.limit_ms, environment.here()
         return {
-            "date": environment.now(),
-            "machine": environment.machine().cpu,
+            "date": here.date,
+            "machine": here.machine.cpu,
             "cores": cores.usable(),
             "objective": self.objective.name + (f", p99 at most {limit:g} ms" if limit else ""),
             "load": f"{workload.name}, concurrency {self.concurrency}",

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import html
 import io
-import platform
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tritonclip_export.bench import environment
 from tritonclip_export.bundle import BundleInfo, Parity
 from tritonclip_export.parity.figures import COLUMNS, cells
 from tritonclip_export.parity.inputs import Embeddings
@@ -70,14 +69,12 @@ def write(verified: Verified, file: Path) -> None:
 
 
 def _origin(info: BundleInfo) -> str:
-    now = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    source = info.source
+    source, here = info.source, environment.here()
     return (
         f"<code>{html.escape(source.reference)}</code>, {html.escape(source.library)} "
         f"{html.escape(source.library_version)}, weights <code>{source.weights_sha256[:12]}</code>"
         f" · dim {info.dim}, image {info.image.width} x {info.image.height}, context "
-        f"{info.text.context_length} · {html.escape(platform.processor() or platform.machine())}, "
-        f"{now}"
+        f"{info.text.context_length} · {html.escape(str(here.machine))}, {here.day}"
     )
 
 
