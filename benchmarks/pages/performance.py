@@ -80,7 +80,9 @@ def _short(report: Report) -> Iterator[str]:
     yield "to embeddings is on a [page of its own](precision.md)."
     yield ""
     yield from _relative(report)
-    yield from ("", f"![Throughput and latency]({PLOT})")
+    yield from ("", f"![Throughput and latency]({PLOT})", "")
+    yield "Images; beside each point the requests in flight. Further right and further down is"
+    yield "better; the faint line is the 99th percentile."
 
 
 def _rows(report: Report) -> Iterator[tuple[str, ...]]:
