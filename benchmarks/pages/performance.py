@@ -78,8 +78,8 @@ def _short(report: Report) -> Iterator[str]:
     yield "*In process* is the same library at the same precision without a server, with the same"
     yield "preprocessing. Weights are random: they do not change the speed. What a precision does"
     yield "to embeddings is on a [page of its own](precision.md)."
-    yield ""
-    yield from _relative(report)
+    if relative := list(_relative(report)):
+        yield from ("", *relative)
     yield from ("", f"![Throughput and latency]({PLOT})", "")
     yield "Images; beside each point the requests in flight. Further right and further down is"
     yield "better; the faint line is the 99th percentile."
