@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 # A shell's background jobs are started with SIGINT ignored and hand that down, and some tests
 # interrupt what they start.
@@ -34,25 +37,52 @@ def twemoji() -> dict[str, bytes]:
         return {label: archive.read(f"{slug}.png") for slug, label in labels.items()}
 
 
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
+
+
 @pytest.fixture(scope="session")
-def checkpoint_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Folders of the checkpoints `demo`, `siglip` and `resnet` (open_clip) and `chinese_clip`
-    (transformers), the random ones made once."""
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """Folders that all workers of a run share: the first to ask for one makes it, to be read only.
+
+    They live in the temporary root of the run, so none is older than the code under test.
+    """
+    home = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        home = home.parent
+
+    def get(name: str, make: Callable[[Path], object]) -> Path:
+        folder = home / "shared" / name
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not folder.exists():
+                with tempfile.TemporaryDirectory(dir=home) as staging:
+                    made = Path(staging) / folder.name
+                    make(made)
+                    made.rename(folder)
+        return folder
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def checkpoint_folder(made_once: MadeOnce) -> Callable[[str], Path]:
+    """Folders of the checkpoints `demo`, `siglip`, `resnet` and `vit` (open_clip) and
+    `chinese_clip` (transformers), the random ones made once."""
     from checkpoints import RESNET, SIGLIP, VIT, write_checkpoint
     from transformers_checkpoints import write_transformers_checkpoint
 
-    home = tmp_path_factory.mktemp("checkpoints")
-    made = {"demo": DEMO_CHECKPOINT}
+    configs = {"siglip": SIGLIP, "resnet": RESNET, "vit": VIT}
 
-    def folder(name: str) -> Path:
-        if name == "chinese_clip" and name not in made:
-            made[name] = write_transformers_checkpoint(home / name, name)
-        elif name not in made:
-            config = {"siglip": SIGLIP, "resnet": RESNET, "vit": VIT}[name]
-            made[name] = write_checkpoint(home / name, config, seed=7)
-        return made[name]
+    def make(folder: Path) -> None:
+        if folder.name in configs:
+            write_checkpoint(folder, configs[folder.name], seed=7)
+        else:
+            write_transformers_checkpoint(folder, folder.name)
 
-    return folder
+    def get(name: str) -> Path:
+        return DEMO_CHECKPOINT if name == "demo" else made_once(f"checkpoints/{name}", make)
+
+    return get
 
 
 @pytest.fixture(scope="session")
@@ -60,32 +90,37 @@ def dual_encoder(checkpoint_folder: Callable[[str], Path]) -> Callable[[str], ob
     """Loaded checkpoints by name."""
     from tritonclip_export.checkpoint.loading import load, parse
 
-    loaded: dict[str, object] = {}
-
-    def get(name: str) -> object:
-        if name not in loaded:
-            loaded[name] = load(parse(str(checkpoint_folder(name))))
-        return loaded[name]
-
-    return get
+    return functools.cache(lambda name: load(parse(str(checkpoint_folder(name)))))
 
 
 @pytest.fixture(scope="session")
-def bundle(
-    dual_encoder: Callable[[str], object], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], object]:
+def bundle(dual_encoder: Callable[[str], object], made_once: MadeOnce) -> Callable[[str], object]:
     """Exported bundles by name."""
+    from tritonclip_export.bundle import Bundle
     from tritonclip_export.export.writing import export
 
-    home = tmp_path_factory.mktemp("bundles")
-    exported: dict[str, object] = {}
+    def make(folder: Path) -> None:
+        export(dual_encoder(folder.name), folder, name=folder.name, max_batch=32)
 
-    def get(name: str) -> object:
-        if name not in exported:
-            exported[name] = export(dual_encoder(name), home / name, name=name, max_batch=32)
-        return exported[name]
+    return functools.cache(lambda name: Bundle.load(made_once(f"bundles/{name}", make)))
 
-    return get
+
+@pytest.fixture(scope="session")
+def external_data_bundle(dual_encoder: Callable[[str], object], made_once: MadeOnce) -> object:
+    """`resnet` with its text tower's weights beside the graph, as for towers past two gigabytes.
+
+    The limit is lowered so that a small model crosses it.
+    """
+    from tritonclip_export.bundle import Bundle
+    from tritonclip_export.export.writing import export
+    from tritonclip_export.graph import tracing
+
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tracing, "EXTERNAL_DATA_FROM_BYTES", 1_000_000)
+            export(dual_encoder("resnet"), folder, name="big", max_batch=2)
+
+    return Bundle.load(made_once("bundles/big", make))
 
 
 @pytest.fixture(scope="session")

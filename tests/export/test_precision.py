@@ -15,11 +15,9 @@ import torch
 from stress import write_stressed
 from tritonclip_export import precision, samples
 from tritonclip_export.bundle import Bundle, Precision
-from tritonclip_export.checkpoint.dual_encoder import DualEncoder
 from tritonclip_export.checkpoint.loading import load, parse
 from tritonclip_export.errors import DiskSpaceError, PrecisionError
 from tritonclip_export.export.writing import export
-from tritonclip_export.graph import tracing
 from tritonclip_export.parity.figures import TOLERANCES, Tolerance, compare
 from tritonclip_export.parity.inputs import Batches, Inputs
 from tritonclip_export.precision import activations, graphs, policy
@@ -41,6 +39,12 @@ def inputs() -> Inputs:
 def demo(bundle: Callable[[str], Bundle], tmp_path: Path) -> Bundle:
     """A copy of the demo bundle, to add to."""
     return Bundle.load(Path(shutil.copytree(bundle("demo").path, tmp_path / "demo")))
+
+
+@pytest.fixture
+def big(external_data_bundle: Bundle, tmp_path: Path) -> Bundle:
+    """A copy of the bundle with weights beside its graph, to add to."""
+    return Bundle.load(Path(shutil.copytree(external_data_bundle.path, tmp_path / "b")))
 
 
 @pytest.fixture(scope="module")
@@ -122,8 +126,7 @@ def test_casts_are_few(demo: Bundle, inputs: Inputs) -> None:
     assert ops.count("Cast") == 2 * (ops.count("Softmax") + ops.count("Gelu") + 1) + 3
 
 
-@pytest.mark.parametrize("kind", ["scale", "offset"])
-@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["scale", pytest.param("offset", marks=pytest.mark.slow)])
 def test_a_tower_that_naive_half_precision_breaks_is_kept(
     kind: str, stressed: Callable[[str], Bundle], inputs: Inputs
 ) -> None:
@@ -320,21 +323,15 @@ def test_weights_beside_the_graph_stay_beside_it(
 
 @pytest.mark.parametrize("name", LOWER)
 def test_weights_that_a_repository_shares_are_lowered_as_well(
-    name: Precision,
-    dual_encoder: Callable[[str], DualEncoder],
-    tmp_path: Path,
-    inputs: Inputs,
-    monkeypatch: pytest.MonkeyPatch,
+    name: Precision, big: Bundle, tmp_path: Path, inputs: Inputs
 ) -> None:
     """Half as large they need no file beside the graph, nor do those that stay as they are."""
-    monkeypatch.setattr(tracing, "EXTERNAL_DATA_FROM_BYTES", 1_000_000)
-    bundle = export(dual_encoder("resnet"), tmp_path / "b", name="shared", max_batch=2)
-    assemble([bundle], tmp_path / "repository", runtime="python")
-    weights = bundle.file("text_encoder.onnx.data")
+    assemble([big], tmp_path / "repository", runtime="python")
+    weights = big.file("text_encoder.onnx.data")
     assert weights.stat().st_nlink == 2
-    before = {file.name for file in bundle.path.iterdir()}
+    before = {file.name for file in big.path.iterdir()}
 
-    written = precision.write(bundle, name, inputs=inputs, keep_fp32=["transformer.resblocks.0.*"])
+    written = precision.write(big, name, inputs=inputs, keep_fp32=["transformer.resblocks.0.*"])
 
     written.check_files()
     expected = {f"{tower}_encoder.{name}.onnx" for tower in ("image", "text")}

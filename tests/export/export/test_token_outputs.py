@@ -12,8 +12,7 @@ import pytest
 import torch
 
 from tritonclip_export.bundle import Bundle, Tower
-from tritonclip_export.checkpoint import loading
-from tritonclip_export.checkpoint.loading import DualEncoder
+from tritonclip_export.checkpoint.dual_encoder import DualEncoder
 from tritonclip_export.errors import ExportError
 from tritonclip_export.export.writing import export, up_to_date
 from tritonclip_export.graph.encoder import Encoder
@@ -27,20 +26,8 @@ FloatArray = npt.NDArray[np.floating[Any]]
 
 
 @pytest.fixture(scope="module")
-def loaded(checkpoint_folder: Callable[[str], Path]) -> Callable[[str], DualEncoder]:
-    kept: dict[str, DualEncoder] = {}
-
-    def get(name: str) -> DualEncoder:
-        if name not in kept:
-            kept[name] = loading.load(loading.parse(str(checkpoint_folder(name))))
-        return kept[name]
-
-    return get
-
-
-@pytest.fixture(scope="module")
 def tokens_bundle(
-    loaded: Callable[[str], DualEncoder], tmp_path_factory: pytest.TempPathFactory
+    dual_encoder: Callable[[str], DualEncoder], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], Bundle]:
     home = tmp_path_factory.mktemp("tokens")
     kept: dict[str, Bundle] = {}
@@ -48,7 +35,9 @@ def tokens_bundle(
     def get(name: str) -> Bundle:
         if name not in kept:
             layers: dict[Tower, int] = {"image": -2, "text": -1}
-            kept[name] = export(loaded(name), home / name, name=name, max_batch=4, tokens=layers)
+            kept[name] = export(
+                dual_encoder(name), home / name, name=name, max_batch=4, tokens=layers
+            )
         return kept[name]
 
     return get
@@ -71,9 +60,9 @@ def encoder(bundle: Bundle, tower: str) -> Encoder:
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
 def test_patch_tokens_are_those_before_the_last_layer(
-    name: str, loaded: Callable[[str], Any], tokens_bundle: Callable[[str], Bundle]
+    name: str, dual_encoder: Callable[[str], Any], tokens_bundle: Callable[[str], Bundle]
 ) -> None:
-    reference, images = loaded(name), opened_images()[:3]
+    reference, images = dual_encoder(name), opened_images()[:3]
     visual = reference.model.visual
     blocks = visual.trunk.blocks if hasattr(visual, "trunk") else visual.transformer.resblocks
     expected = after(blocks[-2], lambda: reference.embed_images(images))
@@ -88,9 +77,9 @@ def test_patch_tokens_are_those_before_the_last_layer(
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
 def test_text_tokens_are_those_that_are_pooled(
-    name: str, loaded: Callable[[str], Any], tokens_bundle: Callable[[str], Bundle]
+    name: str, dual_encoder: Callable[[str], Any], tokens_bundle: Callable[[str], Bundle]
 ) -> None:
-    reference, texts = loaded(name), sample_texts()[:5]
+    reference, texts = dual_encoder(name), sample_texts()[:5]
     tower = getattr(reference.model, "text", reference.model)
     expected = after(tower.ln_final, lambda: reference.embed_texts(texts))
 
@@ -101,15 +90,15 @@ def test_text_tokens_are_those_that_are_pooled(
 
 
 def test_short_texts_have_the_same_tokens_at_any_padded_length(
-    loaded: Callable[[str], Any], tokens_bundle: Callable[[str], Bundle]
+    dual_encoder: Callable[[str], Any], tokens_bundle: Callable[[str], Bundle]
 ) -> None:
-    ids = loaded("vit").token_ids(["a cat"]).astype(np.int32)
+    ids = dual_encoder("vit").token_ids(["a cat"]).astype(np.int32)
     encode = encoder(tokens_bundle("vit"), "text")
     assert np.abs(encode(ids[:, :8]) - encode(ids)[:, :8]).max() < 1e-5
 
 
 def test_the_bundle_records_them_and_their_parity(
-    loaded: Callable[[str], DualEncoder], tokens_bundle: Callable[[str], Bundle]
+    dual_encoder: Callable[[str], DualEncoder], tokens_bundle: Callable[[str], Bundle]
 ) -> None:
     bundle = Bundle.load(tokens_bundle("vit").path)
     bundle.check_files()
@@ -121,9 +110,9 @@ def test_the_bundle_records_them_and_their_parity(
     assert stages["onnx image tokens"]
     assert stages["onnx text tokens"]
     again = {"name": "vit", "max_batch": 4}
-    assert up_to_date(loaded("vit"), bundle.path, **again) is None
+    assert up_to_date(dual_encoder("vit"), bundle.path, **again) is None
     layers: dict[Tower, int] = {"image": -2, "text": -1}
-    assert up_to_date(loaded("vit"), bundle.path, **again, tokens=layers) is not None
+    assert up_to_date(dual_encoder("vit"), bundle.path, **again, tokens=layers) is not None
 
 
 @pytest.mark.parametrize(
@@ -138,9 +127,9 @@ def test_what_a_tower_does_not_have_is_refused_before_anything_is_written(
     name: str,
     layers: dict[Tower, int],
     reason: str,
-    loaded: Callable[[str], DualEncoder],
+    dual_encoder: Callable[[str], DualEncoder],
     tmp_path: Path,
 ) -> None:
     with pytest.raises(ExportError, match=reason):
-        export(loaded(name), tmp_path / "bundle", name=name, tokens=layers)
+        export(dual_encoder(name), tmp_path / "bundle", name=name, tokens=layers)
     assert not (tmp_path / "bundle").exists()

@@ -19,7 +19,6 @@ from tritonclip_export.bundle import Bundle, recipes
 from tritonclip_export.checkpoint.loading import load, parse
 from tritonclip_export.errors import BundleError, DiskSpaceError, ExportError, ParityError
 from tritonclip_export.export.writing import export, up_to_date
-from tritonclip_export.graph import tracing
 from tritonclip_export.graph.encoder import Encoder, Input, check
 from tritonclip_export.parity.inputs import Batches, Inputs
 from tritonclip_export.parity.pairs import Pair, compare_pairs, reference_embeddings
@@ -166,12 +165,9 @@ def test_a_failing_export_leaves_the_previous_bundle(
 
 
 def test_weights_past_the_protobuf_limit_go_to_a_file_beside_the_graph(
-    dual_encoder: Callable[[str], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    external_data_bundle: Bundle,
 ) -> None:
-    """The limit is lowered so that a small model crosses it."""
-    monkeypatch.setattr(tracing, "EXTERNAL_DATA_FROM_BYTES", 1_000_000)
-
-    exported = export(dual_encoder("resnet"), tmp_path / "big", name="big", max_batch=2)
+    exported = external_data_bundle
 
     text = exported.artifact("text")
     assert text.external_data == "text_encoder.onnx.data"
