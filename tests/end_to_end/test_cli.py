@@ -1,5 +1,9 @@
-"""The command line as its users run it: as a process."""
+"""The command line as its users run it: as a process.
 
+Where only what it says counts, its `main` is called in this process instead.
+"""
+
+import contextlib
 import io
 import json
 import os
@@ -18,6 +22,7 @@ import pytest
 from PIL import Image
 
 from tritonclip import Client
+from tritonclip_cli import main
 from tritonclip_export.bundle import Bundle, sha256_of
 from tritonclip_export.samples import sample_images
 from tritonclip_export.server.server import Server
@@ -48,6 +53,27 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
+def run_here(tmp_path: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs the same command line in this process, which has PyTorch and its like imported."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+
+    def run_here(*arguments: object) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr("sys.argv", ["tritonclip", *map(str, arguments)])
+        with (
+            contextlib.redirect_stdout(io.StringIO()) as out,
+            contextlib.redirect_stderr(io.StringIO()) as err,
+            pytest.raises(SystemExit) as ended,
+        ):
+            main()
+        status = ended.value.code or 0
+        return subprocess.CompletedProcess(arguments, status, out.getvalue(), err.getvalue())
+
+    return run_here
+
+
+@pytest.fixture
 def pictures(tmp_path: Path) -> Path:
     """Three photographs and a file that only says it is one."""
     folder = tmp_path / "pictures"
@@ -58,7 +84,7 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
-def test_help_names_every_command(run: Run) -> None:
+def test_help_names_every_command(run: Run, run_here: Run) -> None:
     done = run("--help")
     assert done.returncode == 0
     for command in (
@@ -74,7 +100,7 @@ def test_help_names_every_command(run: Run) -> None:
         "doctor",
     ):
         assert re.search(rf"^│ {command} ", done.stdout, re.MULTILINE), command
-        assert run(command, "--help").returncode == 0
+        assert run_here(command, "--help").returncode == 0
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -91,17 +117,20 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stderr.strip() == "[]"
 
 
-@pytest.mark.slow
 def test_from_checkpoint_to_answer(
-    run: Run, checkpoint_folder: Callable[[str], Path], tmp_path: Path, environment: dict[str, str]
+    run: Run,
+    run_here: Run,
+    checkpoint_folder: Callable[[str], Path],
+    tmp_path: Path,
+    environment: dict[str, str],
 ) -> None:
     exported = run("export", checkpoint_folder("resnet"), "--name", "small", "--max-batch", 8)
     assert exported.returncode == 0, exported.stderr
     assert "onnx image" in exported.stdout
-    again = run("export", checkpoint_folder("resnet"), "--name", "small", "--max-batch", 8)
+    again = run_here("export", checkpoint_folder("resnet"), "--name", "small", "--max-batch", 8)
     assert "up to date" in again.stdout
 
-    assembled = run("assemble", "bundles/small", "--json")
+    assembled = run_here("assemble", "bundles/small", "--json")
     assert json.loads(assembled.stdout)["written"][0] == "small_image"
 
     serving = subprocess.Popen(
@@ -114,7 +143,7 @@ def test_from_checkpoint_to_answer(
     try:
         assert serving.stdout is not None
         url = json.loads(serving.stdout.readline())["grpc"]
-        verified = run("verify", "bundles/small", "--server", url, "--json")
+        verified = run_here("verify", "bundles/small", "--server", url, "--json")
         assert verified.returncode == 0, verified.stderr
         stages = {figure["stage"]: figure for figure in json.loads(verified.stdout)}
         assert stages["served text"]["retrieval_agreement"] == 1.0
@@ -173,20 +202,22 @@ def test_classify_prints_a_table_and_json(run: Run, server: Server, pictures: Pa
         assert probabilities == sorted(probabilities, reverse=True)
 
 
-def test_info_tells_what_is_served(run: Run, server: Server) -> None:
-    done = run("info", "--url", f"http://{server.http_url}", "--model", "siglip", "--json")
+def test_info_tells_what_is_served(run_here: Run, server: Server) -> None:
+    done = run_here("info", "--url", f"http://{server.http_url}", "--model", "siglip", "--json")
     described = json.loads(done.stdout)
     assert (described["name"], described["similarity"]) == ("siglip", "sigmoid")
     assert described["health"]["model_ready"]
-    assert "up to 20 tokens" in run("info", "--url", server.grpc_url, "--model", "siglip").stdout
+    assert (
+        "up to 20 tokens" in run_here("info", "--url", server.grpc_url, "--model", "siglip").stdout
+    )
 
 
-def test_models_finds_by_words(run: Run) -> None:
-    done = json.loads(run("models", "siglip2", "512", "--json").stdout)
+def test_models_finds_by_words(run_here: Run) -> None:
+    done = json.loads(run_here("models", "siglip2", "512", "--json").stdout)
     assert "ViT-B-16-SigLIP2-512" in {entry["architecture"] for entry in done}
     assert all("SigLIP2" in entry["architecture"] for entry in done)
-    assert "laion2b_s34b_b79k" in run("models", "ViT-B-32").stdout
-    assert "Did you mean SigLIP" in run("models", "sigclip").stdout
+    assert "laion2b_s34b_b79k" in run_here("models", "ViT-B-32").stdout
+    assert "Did you mean SigLIP" in run_here("models", "sigclip").stdout
 
 
 def test_doctor_names_the_server(run: Run) -> None:
@@ -215,9 +246,9 @@ def test_doctor_names_the_server(run: Run) -> None:
     ],
 )
 def test_a_mistake_is_answered_in_one_paragraph(
-    arguments: tuple[str, ...], message: str, run: Run
+    arguments: tuple[str, ...], message: str, run_here: Run
 ) -> None:
-    done = run(*arguments)
+    done = run_here(*arguments)
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -230,13 +261,12 @@ def test_debug_shows_the_traceback(run: Run) -> None:
     assert "Traceback" in done.stderr
 
 
-@pytest.mark.slow
 def test_build_compiles_ahead_of_time_without_a_gpu(
-    run: Run, bundle: Callable[[str], Bundle], tmp_path: Path
+    run_here: Run, bundle: Callable[[str], Bundle], tmp_path: Path
 ) -> None:
     shutil.copytree(bundle("demo").path, tmp_path / "demo")
 
-    done = run("build", "demo", "--aot", "--target", "sm89", "--max-batch", 8, "--json")
+    done = run_here("build", "demo", "--aot", "--target", "sm89", "--max-batch", 8, "--json")
 
     assert done.returncode == 0, done.stderr
     data = json.loads(done.stdout)
@@ -249,30 +279,29 @@ def test_build_compiles_ahead_of_time_without_a_gpu(
         "engines/text_encoder.fp16.sm89.rtx",
     ]
     assert data["built"][0]["engine"]["profiles"][0]["max"] == [8, 3, 64, 64]
-    again = run("build", "demo", "--aot", "--target", "sm89", "--max-batch", 8)
+    again = run_here("build", "demo", "--aot", "--target", "sm89", "--max-batch", 8)
     assert again.stdout.count("up to date") == 2
     assert "Triton takes plans of the full TensorRT only" in again.stdout
 
-    without_a_gpu = run("build", "demo")
+    without_a_gpu = run_here("build", "demo")
     assert without_a_gpu.returncode == 1
     assert "--container" in without_a_gpu.stderr
-    printed = run("build", "demo", "--container", "--tag", "26.02", "--dry-run")
+    printed = run_here("build", "demo", "--container", "--tag", "26.02", "--dry-run")
     assert printed.stdout.startswith("docker run --rm --gpus all")
     assert f"source={tmp_path}/demo,target=/bundle " in printed.stdout
     assert "nvcr.io/nvidia/tritonserver:26.02-py3" in printed.stdout
-    too_large = run("build", "demo", "--aot", "--target", "sm89", "--max-batch", 99)
+    too_large = run_here("build", "demo", "--aot", "--target", "sm89", "--max-batch", 99)
     assert "exported for 32 at most" in too_large.stderr
 
 
-def test_the_container_command_is_printed(run: Run, repository: Path) -> None:
-    done = run("serve", repository, "--container", "--dry-run", "--gpus", "all")
+def test_the_container_command_is_printed(run_here: Run, repository: Path) -> None:
+    done = run_here("serve", repository, "--container", "--dry-run", "--gpus", "all")
     assert done.returncode == 0
     assert done.stdout.startswith("docker run")
     for part in ("--gpus", "--shm-size", "127.0.0.1:8001:8001", f"source={repository},"):
         assert part in done.stdout
 
 
-@pytest.mark.slow
 def test_a_killed_command_line_takes_its_server_along(
     repository: Path, environment: dict[str, str]
 ) -> None:
@@ -315,9 +344,8 @@ def test_images_in_folders_are_found_by_ending(run: Run, server: Server, tmp_pat
     assert [json.loads(line)["name"] for line in done.stdout.splitlines()] == ["a/b/x.PNG"]
 
 
-@pytest.mark.slow
 def test_verify_fails_on_a_graph_that_is_slightly_wrong(
-    run: Run, bundle: Callable[[str], Bundle], tmp_path: Path
+    run_here: Run, bundle: Callable[[str], Bundle], tmp_path: Path
 ) -> None:
     """Half of one weight matrix is off by half a percent, and every checksum is right."""
     folder = tmp_path / "demo"
@@ -334,7 +362,7 @@ def test_verify_fails_on_a_graph_that_is_slightly_wrong(
     image = image.model_copy(update={"sha256": sha256_of(file)})
     damaged.with_info(artifacts=(image, text)).save()
 
-    done = run("verify", folder)
+    done = run_here("verify", folder)
 
     assert done.returncode == 1
     assert "parity is broken at: onnx image" in done.stderr
