@@ -11,8 +11,6 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.slow
-
 
 def run(root: Path, tmp_path: Path, *arguments: str) -> tuple[dict[str, dict[str, Any]], str, str]:
     """Rows by architecture, the page, and what was printed."""
@@ -29,6 +27,7 @@ def run(root: Path, tmp_path: Path, *arguments: str) -> tuple[dict[str, dict[str
     return read, page.read_text(), done.stdout
 
 
+@pytest.mark.slow
 def test_an_architecture_is_exported_checked_and_served_once(root: Path, tmp_path: Path) -> None:
     rows, page, _ = run(root, tmp_path, "ViT-S-32-alt")
     row = rows["ViT-S-32-alt"]

@@ -17,8 +17,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytestmark = pytest.mark.slow
-
 ROOT = Path(__file__).parents[2]
 SECONDS = 240
 

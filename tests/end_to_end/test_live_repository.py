@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from tritonclip import Client, ImageError
 from tritonclip_export.bundle import Bundle
@@ -27,7 +26,6 @@ def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
         time.sleep(0.2)
 
 
-@pytest.mark.slow
 def test_a_polling_server_answers_through_every_change(
     bundle: Callable[[str], Bundle], tmp_path: Path
 ) -> None:

@@ -48,7 +48,6 @@ def contents(repository: Path) -> dict[Path, bytes]:
     return {file: file.read_bytes() for file in sorted(repository.rglob("*.pbtxt"))}
 
 
-@pytest.mark.slow
 def test_a_wait_that_costs_latency_is_found_written_served_and_kept(
     slow_repository: Path, bundle: Callable[[str], Bundle], environment: dict[str, str]
 ) -> None:
@@ -96,7 +95,6 @@ def test_a_wait_that_costs_latency_is_found_written_served_and_kept(
     assert "demo_text_encoder" in again.tuned
 
 
-@pytest.mark.slow
 def test_where_there_is_no_time_nothing_is_tried_and_nothing_written(
     bundle: Callable[[str], Bundle], tmp_path: Path, environment: dict[str, str]
 ) -> None:

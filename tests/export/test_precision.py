@@ -215,7 +215,6 @@ def test_a_pattern_that_matches_nothing_is_refused(demo: Bundle, inputs: Inputs)
     assert Bundle.load(demo.path) == demo
 
 
-@pytest.mark.slow
 def test_the_layer_that_breaks_a_tower_is_named(
     stressed: Callable[[str], Bundle], inputs: Inputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -296,19 +295,13 @@ def test_products_that_quantisation_hurts_stay_fp32(
 
 @pytest.mark.parametrize("name", LOWER)
 def test_weights_beside_the_graph_stay_beside_it(
-    name: Precision,
-    dual_encoder: Callable[[str], DualEncoder],
-    tmp_path: Path,
-    inputs: Inputs,
-    monkeypatch: pytest.MonkeyPatch,
+    name: Precision, big: Bundle, tmp_path: Path, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As for towers of more than two gigabytes."""
-    monkeypatch.setattr(tracing, "EXTERNAL_DATA_FROM_BYTES", 1_000_000)
     monkeypatch.setattr(graphs, "EXTERNAL_DATA_FROM_BYTES", 1_000_000)
-    bundle = export(dual_encoder("resnet"), tmp_path / "b", name="big", max_batch=2)
-    assert bundle.artifact("text").external_data == "text_encoder.onnx.data"
+    assert big.artifact("text").external_data == "text_encoder.onnx.data"
 
-    written = precision.write(bundle, name, inputs=inputs)
+    written = precision.write(big, name, inputs=inputs)
 
     text = written.artifact("text", precision=name)
     assert text.external_data == f"text_encoder.{name}.onnx.data"

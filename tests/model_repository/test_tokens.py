@@ -76,7 +76,6 @@ def test_additional_special_tokens_keep_their_ids(
     np.testing.assert_array_equal(padded(transform, texts, 77), tokenizer(texts).numpy())
 
 
-@pytest.mark.slow
 def test_every_character_gets_open_clips_ids(clip: Callable[..., tuple[object, object]]) -> None:
     """Each assigned code point of Unicode alone, and after a letter, a digit and a mark."""
     tokenizer, transform = clip(clean="whitespace")

@@ -111,8 +111,9 @@ def _export_slowly(checkpoint: str, target: str) -> None:
     export(loaded, Path(target), name="resnet", progress=wait_at_the_end)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "how", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGKILL]
+)
 def test_an_interrupted_export_leaves_no_bundle(
     how: signal.Signals, tmp_path: Path, checkpoint_folder: Callable[[str], Path]
 ) -> None:
