@@ -1,5 +1,6 @@
 """Checkpoints of Hugging Face transformers: loaded, refused, and exported in every family."""
 
+import functools
 import json
 import shutil
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from tritonclip_export.bundle import Bundle
 from tritonclip_export.checkpoint.dual_encoder import DualEncoder
 from tritonclip_export.checkpoint.loading import load, parse
 from tritonclip_export.errors import CheckpointError, ExportError
+from tritonclip_export.export.token_outputs import Layers
 from tritonclip_export.export.writing import export
 from tritonclip_export.graph.encoder import Encoder
 from tritonclip_export.parity.inputs import Batches, Inputs
@@ -22,6 +24,8 @@ from tritonclip_export.parity.pairs import reference_embeddings
 from tritonclip_export.precision.running import onnx_embeddings
 from tritonclip_export.samples import opened_images, sample_images
 from tritonclip_export.served.code import text_transform
+
+WITH_TOKENS = ("clip", "siglip")
 
 
 @pytest.fixture(scope="module")
@@ -41,18 +45,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 def exported(
     folder: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], tuple[DualEncoder, Bundle]]:
-    """A family's loaded checkpoint and its bundle, exported once."""
+    """A family's loaded checkpoint and its bundle, exported once, with tokens where it has them."""
     home = tmp_path_factory.mktemp("bundles")
-    done: dict[str, tuple[DualEncoder, Bundle]] = {}
 
+    @functools.cache
     def get(family: str) -> tuple[DualEncoder, Bundle]:
-        if family not in done:
-            checkpoint = load(parse(str(folder(family))))
-            done[family] = (
-                checkpoint,
-                export(checkpoint, home / family, name=family, max_batch=4),
-            )
-        return done[family]
+        checkpoint = load(parse(str(folder(family))))
+        tokens: Layers = {"image": -2, "text": -1} if family in WITH_TOKENS else {}
+        made = export(checkpoint, home / family, name=family, max_batch=4, tokens=tokens)
+        return checkpoint, made
 
     return get
 
@@ -128,14 +129,11 @@ def test_what_a_checkpoint_says_of_itself(
     assert exported("metaclip_2")[1].info.image.short_side == 55
 
 
-@pytest.mark.parametrize("family", ["clip", "siglip"])
+@pytest.mark.parametrize("family", WITH_TOKENS)
 def test_patch_tokens_and_hidden_states_are_those_of_transformers(
-    family: str, folder: Callable[[str], Path], tmp_path: Path
+    family: str, exported: Callable[[str], tuple[DualEncoder, Bundle]]
 ) -> None:
-    checkpoint = load(parse(str(folder(family))))
-    bundle = export(
-        checkpoint, tmp_path / "b", name="b", max_batch=2, tokens={"image": -2, "text": -1}
-    )
+    checkpoint, bundle = exported(family)
     images = opened_images()[:2]
     pixels = np.stack([checkpoint.pixels(image) for image in images])
     ids = checkpoint.token_ids(["a cat", "two dogs"])
