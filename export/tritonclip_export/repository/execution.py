@@ -57,54 +57,40 @@ class Execution:
         Raises:
             RepositoryError: says what does not go with what, and what does.
         """
-        half, int8 = self.precision in HALF, self.precision == "int8"
-        on_cpu = (
-            self.device == "cpu"
-            or int8
-            or runtime == "openvino"
-            or (runtime == "python" and self.device is None)
-        )
-        refusals = (
-            (
-                runtime == "openvino" and self.device == "gpu",
-                "--runtime openvino serves on CPUs only; for a GPU, choose python, onnxruntime or "
-                "tensorrt",
-            ),
-            (
-                runtime == "openvino" and self.precision == "fp16",
-                "--runtime openvino serves fp32, bf16 or int8: CPUs compute fp16 no faster",
-            ),
-            (
-                runtime == "tensorrt" and self.device == "cpu",
-                "--runtime tensorrt serves on GPUs only; --runtime onnxruntime also on CPUs",
-            ),
-            (
-                runtime == "tensorrt" and int8,
-                "int8 graphs are quantised for CPUs, and TensorRT takes fp16, bf16 or fp32; "
-                "--runtime python and onnxruntime serve int8",
-            ),
-            (
-                self.device == "gpu" and int8,
-                "int8 graphs are quantised for CPUs: leave --device gpu out, or serve fp16",
-            ),
-            (
-                on_cpu and half and runtime != "openvino",
-                f"{self.precision} graphs run on GPUs only: ONNX Runtime crashes on them on a CPU. "
-                "Serve fp32 or int8 there; for a GPU, say --device gpu",
-            ),
-            (
-                self.threads is not None and not on_cpu,
-                "--threads is for encoders on a CPU; say --device cpu with it",
-            ),
-            (
-                self.accelerator == "tensorrt" and (runtime != "onnxruntime" or on_cpu),
-                "--accelerator tensorrt goes with --runtime onnxruntime on a GPU",
-            ),
-            (
-                self.engine_cache is not None and self.accelerator != "tensorrt",
-                "--engine-cache goes with --accelerator tensorrt",
-            ),
-        )
-        for holds, message in refusals:
-            if holds:
-                raise RepositoryError(message)
+        if refusal := self._refusal(runtime):
+            raise RepositoryError(refusal)
+
+    def _refusal(self, runtime: Runtime) -> str | None:
+        """What does not go with what; None if all does."""
+        # Without a device, a Python model is on the CPU unless it finds a GPU.
+        device = self.device or ("cpu" if runtime in IN_PYTHON else None)
+        match runtime, device, self.precision:
+            case "openvino", "gpu", _:
+                return (
+                    "--runtime openvino serves on CPUs only; for a GPU, choose python, onnxruntime "
+                    "or tensorrt"
+                )
+            case "openvino", _, "fp16":
+                return "--runtime openvino serves fp32, bf16 or int8: CPUs compute fp16 no faster"
+            case "tensorrt", "cpu", _:
+                return "--runtime tensorrt serves on GPUs only; --runtime onnxruntime also on CPUs"
+            case "tensorrt", _, "int8":
+                return (
+                    "int8 graphs are quantised for CPUs, and TensorRT takes fp16, bf16 or fp32; "
+                    "--runtime python and onnxruntime serve int8"
+                )
+            case _, "gpu", "int8":
+                return "int8 graphs are quantised for CPUs: leave --device gpu out, or serve fp16"
+            case "python" | "onnxruntime", "cpu", "fp16" | "bf16":
+                return (
+                    f"{self.precision} graphs run on GPUs only: ONNX Runtime crashes on them on a "
+                    "CPU. Serve fp32 or int8 there; for a GPU, say --device gpu"
+                )
+        on_cpu = device == "cpu" or self.precision == "int8"
+        if self.threads is not None and not on_cpu:
+            return "--threads is for encoders on a CPU; say --device cpu with it"
+        if self.accelerator == "tensorrt" and (on_cpu or runtime != "onnxruntime"):
+            return "--accelerator tensorrt goes with --runtime onnxruntime on a GPU"
+        if self.engine_cache is not None and self.accelerator != "tensorrt":
+            return "--engine-cache goes with --accelerator tensorrt"
+        return None
