@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from tritonclip_export.bundle import Tower
 from tritonclip_export.repository.setting import FEEDERS, Setting, carry_over, mark, write_setting
-from tritonclip_export.served.model_config import read_config, render_config
+from tritonclip_export.served.model_config import comments, read_config, render_config
 from tritonclip_export.served.parameters import PREFIX
 from tritonclip_export.staging import staging_folder
 
@@ -51,7 +51,7 @@ def keep(bundle: str, staging: Path, repository: Path) -> tuple[str, ...]:
                 continue
             config = read_config(new)
             if carry_over(read_config(old), config):
-                new.write_text(render_config(config, _comments(new)), encoding="utf-8")
+                new.write_text(render_config(config, comments(new)), encoding="utf-8")
                 kept.append(model)
     return tuple(kept)
 
@@ -69,10 +69,5 @@ def _replace(file: Path, config: Any) -> None:
     """Write a config in one step: a server that polls finds the old one or the new one."""
     with staging_folder(file.parents[1]) as staging:
         new = staging / file.name
-        new.write_text(render_config(config, _comments(file)), encoding="utf-8")
+        new.write_text(render_config(config, comments(file)), encoding="utf-8")
         new.replace(file)
-
-
-def _comments(file: Path) -> list[str]:
-    text = file.read_text(encoding="utf-8")
-    return [line for line in text.splitlines() if line.startswith("#")]

@@ -12,14 +12,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tritonclip_export.bundle import Bundle, Tokens
+from tritonclip_export.bundle import TOWERS, Bundle, Tokens
 from tritonclip_export.export import token_outputs
 from tritonclip_export.repository import encoder_configs, warmup
 from tritonclip_export.repository.encoders import Encoder, encoders, takes_any_length
 from tritonclip_export.repository.execution import IN_PYTHON, Execution, Runtime
 from tritonclip_export.repository.plans import Item
 from tritonclip_export.served import code, parameters
-from tritonclip_export.served.model_config import parse_config, render_config
+from tritonclip_export.served.model_config import comments, read_config, render_config
 from tritonclip_export.served.parameters import Limits, Preprocess
 from tritonclip_export.served.sources import skeletons
 
@@ -57,41 +57,21 @@ class BundleModels:
 
     def write(self) -> dict[str, str]:
         """Write all models; returns engines that are still to be built, with the command."""
-        info = self.info
-        self._model(
-            "image_preprocess",
-            parameters.image_preprocess(info.image, self.limits, self.preprocess),
-            self._preprocess_where,
-        )
-        self._model(
-            "text_tokenize", parameters.text_tokenize(info.text, any_length=self.any_length)
-        )
+        self._image_preprocess()
+        self._text_tokenize()
         self._text_windows()
-        for tokens in info.tokens:
+        for tokens in self.info.tokens:
             self._tokens(tokens)
-        self._model("zero_shot", parameters.zero_shot(info.name, info.similarity, self.max_batch))
-        precisions = {tower: encoder.precision for tower, encoder in self.encoders.items()}
-        described = parameters.description(
-            info, self.runtime, precisions, self.limits, self.preprocess
-        )
-        self._model("image", described)
-        self._model("text", described)
+        self._zero_shot()
+        self._ensembles()
         missing: dict[str, str] = {}
         for encoder in self.encoders.values():
             missing |= self._encoder(encoder)
         return missing
 
-    def _model(
-        self,
-        model: str,
-        values: dict[str, str],
-        change: Callable[[Any], None] = lambda _: None,
-        batches: Callable[[Item], Sequence[int]] = lambda _: (1,),
-    ) -> Path:
-        """Write one model from its skeleton; returns its version folder."""
-        skeleton = skeletons() / model
-        text = (skeleton / "config.pbtxt").read_text(encoding="utf-8")
-        config = parse_config(text, skeleton)
+    def _config(self, model: str, values: dict[str, str]) -> Any:
+        """A model's skeleton with what every model takes from its bundle, and these parameters."""
+        config = read_config(skeletons() / model / "config.pbtxt")
         config.name = f"{self.info.name}_{model}"
         if config.max_batch_size:
             config.max_batch_size = self.max_batch
@@ -102,74 +82,98 @@ class BundleModels:
             step.model_name = f"{self.info.name}_{step.model_name}"
         for key, value in {BUNDLE_PARAMETER: self.info.name, **values}.items():
             config.parameters[key].string_value = value
-        change(config)
-        folder = self.folder / f"{self.info.name}_{model}"
+        return config
+
+    def _write(
+        self, model: str, config: Any, batches: Callable[[Item], Sequence[int]] = lambda _: (1,)
+    ) -> Path:
+        """Write a model with its code, warmed up with `batches`; returns its version folder."""
+        skeleton = skeletons() / model
+        folder: Path = self.folder / config.name
         version = folder / "1"
         version.mkdir(parents=True)
         warmup.add(config, folder, warmup.samples_for(model, self.bundle), batches)
-        comments = [line for line in text.splitlines() if line.startswith("#")]
-        (folder / "config.pbtxt").write_text(render_config(config, comments), encoding="utf-8")
+        text = render_config(config, comments(skeleton / "config.pbtxt"))
+        (folder / "config.pbtxt").write_text(text, encoding="utf-8")
         if config.backend == "python":
             for source in sorted((skeleton / "1").glob("*.py")):
                 shutil.copyfile(source, version / source.name)
-        if model in ("text_tokenize", "text_windows"):
-            tokenizer = self.info.text.tokenizer
-            link(self.bundle.file(tokenizer), version / tokenizer)
         return version
 
-    def _preprocess_where(self, config: Any) -> None:
+    def _image_preprocess(self) -> None:
+        values = parameters.image_preprocess(self.info.image, self.limits, self.preprocess)
+        config = self._config("image_preprocess", values)
         if self.preprocess == "dali":
             # A GPU where the server has one.
             config.instance_group[0].kind = config.instance_group[0].KIND_AUTO
+        self._write("image_preprocess", config)
+
+    def _text_tokenize(self) -> None:
+        values = parameters.text_tokenize(self.info.text, any_length=self.any_length)
+        version = self._write("text_tokenize", self._config("text_tokenize", values))
+        self._link_tokenizer(version)
+
+    def _text_windows(self) -> None:
+        info = self.info
+        values = parameters.text_windows(
+            info.name, info.text, self.max_batch, any_length=self.any_length
+        )
+        config = self._config("text_windows", values)
+        config.output[0].dims[:] = [-1, info.dim]
+        version = self._write("text_windows", config)
+        tokens = skeletons() / "text_tokenize" / "1" / "tokens.py"
+        shutil.copyfile(tokens, version / tokens.name)
+        self._link_tokenizer(version)
+
+    def _link_tokenizer(self, version: Path) -> None:
+        tokenizer = self.info.text.tokenizer
+        link(self.bundle.file(tokenizer), version / tokenizer)
 
     def _tokens(self, tokens: Tokens) -> None:
         """Write an optional output: its ensemble, and the graph that it ends in."""
-
-        def with_shape(config: Any) -> None:
-            for tensor in config.output:
-                if tensor.name == token_outputs.OUTPUT:
-                    count = tokens.count or self.dims["TOKEN_IDS"][0]
-                    tensor.dims[:] = [count, tokens.width]
-
-        def for_runtime(config: Any) -> None:
-            with_shape(config)
-            # Its graph is ONNX; NVIDIA's container has both backends.
-            config.backend = "python" if self.runtime in IN_PYTHON else "onnxruntime"
-            if self.runtime in IN_PYTHON:
-                config.parameters["intra_op_threads"].string_value = "0"  # one for each core
-                config.parameters["device"].string_value = "auto"
-                config.instance_group.add(kind="KIND_CPU", count=1)
-
-        version = self._model(f"{tokens.tower}_tokens_encoder", {}, for_runtime)
+        model, graph = f"{tokens.tower}_tokens", f"{tokens.tower}_tokens_encoder"
+        ensemble = self._config(model, {f"{parameters.PREFIX}layer": str(tokens.layer)})
+        encoder = self._config(graph, {})
+        for tensor in (*ensemble.output, *encoder.output):
+            if tensor.name == token_outputs.OUTPUT:
+                tensor.dims[:] = [tokens.count or self.dims["TOKEN_IDS"][0], tokens.width]
+        # The graph is ONNX; NVIDIA's container has both backends.
+        encoder.backend = "python" if self.runtime in IN_PYTHON else "onnxruntime"
+        if self.runtime in IN_PYTHON:
+            encoder.parameters["intra_op_threads"].string_value = "0"  # one for each core
+            encoder.parameters["device"].string_value = "auto"
+            encoder.instance_group.add(kind="KIND_CPU", count=1)
+        version = self._write(graph, encoder)
         link(self.bundle.file(tokens.file), version / "model.onnx")
         if tokens.external_data:
             link(self.bundle.file(tokens.external_data), version / tokens.external_data)
         if self.runtime in IN_PYTHON:
             _copy_code("onnx_runtime", version)
-        layer = {f"{parameters.PREFIX}layer": str(tokens.layer)}
-        self._model(f"{tokens.tower}_tokens", layer, with_shape)
+        self._write(model, ensemble)
 
-    def _text_windows(self) -> None:
-        def with_windows(config: Any) -> None:
-            config.output[0].dims[:] = [-1, self.info.dim]
+    def _zero_shot(self) -> None:
+        values = parameters.zero_shot(self.info.name, self.info.similarity, self.max_batch)
+        self._write("zero_shot", self._config("zero_shot", values))
 
-        info = self.info
-        values = parameters.text_windows(
-            info.name, info.text, self.max_batch, any_length=self.any_length
+    def _ensembles(self) -> None:
+        precisions = {tower: encoder.precision for tower, encoder in self.encoders.items()}
+        described = parameters.description(
+            self.info, self.runtime, precisions, self.limits, self.preprocess
         )
-        version = self._model("text_windows", values, with_windows)
-        tokens = skeletons() / "text_tokenize" / "1" / "tokens.py"
-        shutil.copyfile(tokens, version / tokens.name)
+        for model in TOWERS:
+            self._write(model, self._config(model, described))
 
     def _encoder(self, encoder: Encoder) -> dict[str, str]:
         """Write an encoder; returns engines that are still to be built, with the command."""
         values = {}
         if encoder.tower == "text" and self.any_length:
             values["padding"] = self._padding()
-        version = self._model(
-            f"{encoder.tower}_encoder",
-            values,
-            lambda config: encoder_configs.complete(config, encoder, self.runtime, self.execution),
+        model = f"{encoder.tower}_encoder"
+        config = self._config(model, values)
+        encoder_configs.complete(config, encoder, self.runtime, self.execution)
+        version = self._write(
+            model,
+            config,
             lambda item: encoder_configs.warmup_batches(encoder, item, self.max_batch),
         )
         for name, source in encoder.files.items():

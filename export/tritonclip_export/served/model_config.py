@@ -15,18 +15,13 @@ def read_config(file: Path) -> Any:
     Raises:
         RepositoryError: the file is not a valid config; quotes the parser's line and reason.
     """
-    return parse_config(file.read_text(encoding="utf-8"), file)
-
-
-def parse_config(text: str, origin: Path) -> Any:
-    """Parse the text of a `config.pbtxt`; `origin` is named in errors."""
     from google.protobuf import text_format
     from tritonclient.grpc import model_config_pb2
 
     try:
-        return text_format.Parse(text, model_config_pb2.ModelConfig())
+        return text_format.Parse(file.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
     except text_format.ParseError as error:
-        raise RepositoryError(f"{origin} is not a valid model config: {error}") from error
+        raise RepositoryError(f"{file} is not a valid model config: {error}") from error
 
 
 def render_config(config: Any, comments: Sequence[str]) -> str:
@@ -35,6 +30,12 @@ def render_config(config: Any, comments: Sequence[str]) -> str:
 
     body = text_format.MessageToString(config, use_index_order=True)
     return "\n".join([*comments, body])
+
+
+def comments(file: Path) -> list[str]:
+    """The lines of a `config.pbtxt` that are comments."""
+    text = file.read_text(encoding="utf-8")
+    return [line for line in text.splitlines() if line.startswith("#")]
 
 
 def data_type_name(number: int) -> str:
