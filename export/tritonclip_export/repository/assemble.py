@@ -1,13 +1,11 @@
 """`assemble`: bundles -> one Triton model repository for one runtime.
 
-The models of each bundle (see `models`) are staged beside the target and checked together,
-then put in place one atomic exchange each, so that a polling server never finds half a model; a
-model that would not change is not touched.
+The models of each bundle (see `models`) are staged beside the target, checked together, and put
+in place (see `publishing`).
 """
 
 from __future__ import annotations
 
-import filecmp
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +14,13 @@ from tritonclip_export.bundle import Bundle, Precision
 from tritonclip_export.errors import RepositoryError
 from tritonclip_export.repository import encoder_configs, findings
 from tritonclip_export.repository.execution import Execution, Runtime
-from tritonclip_export.repository.models import BUNDLE_PARAMETER, BundleModels, link
+from tritonclip_export.repository.models import BundleModels, link
+from tritonclip_export.repository.publishing import Published, other_models, publish
 from tritonclip_export.repository.wiring import check_repository
 from tritonclip_export.served import parameters
 from tritonclip_export.served.model_config import read_config
 from tritonclip_export.served.parameters import Limits, Preprocess
-from tritonclip_export.staging import replace_folder, staging_folder
+from tritonclip_export.staging import staging_folder
 from tritonclip_export.tensorrt.serving_version import Target
 
 
@@ -34,20 +33,15 @@ class Missing:
     """What builds it, on a machine with the GPU that it is for."""
 
 
-@dataclass(frozen=True)
-class Assembled:
+@dataclass(frozen=True, kw_only=True)
+class Assembled(Published):
     """What `assemble` did, by model name."""
 
     repository: Path
-    written: tuple[str, ...]
-    unchanged: tuple[str, ...]
-    removed: tuple[str, ...]
-    kept: tuple[str, ...]
-    """Models of bundles that were not named this time."""
     missing: tuple[Missing, ...]
     precisions: dict[str, Precision | None]
     """Of each encoder; None for an engine that is still to be built."""
-    tuned: tuple[str, ...] = ()
+    tuned: tuple[str, ...]
     """Models that keep what `tune` found for them."""
 
 
@@ -91,11 +85,10 @@ def assemble(
         )
     if target.exists() and not target.is_dir():
         raise RepositoryError(f"{target} is a file; a repository is a folder")
-    existing = _assembled_models(target)
+    missing: list[Missing] = []
+    precisions: dict[str, Precision | None] = {}
+    tuned: list[str] = []
     with staging_folder(target) as staging:
-        missing: list[Missing] = []
-        precisions: dict[str, Precision | None] = {}
-        tuned: list[str] = []
         for bundle in bundles:
             bundle.check_files()
             models = BundleModels(bundle, staging, runtime, execution, limits, preprocess)
@@ -110,24 +103,12 @@ def assemble(
             if keep_tuned:
                 tuned += findings.keep(bundle.name, staging, target)
         check_repository(staging)
-        staged = sorted(path.name for path in staging.iterdir())
-        others = sorted(name for name in existing if name not in staged)
         if runtime == "tensorrt" and not prune:
-            _check_kept(target, others, execution.tensorrt)
-        target.mkdir(parents=True, exist_ok=True)
-        unchanged = [name for name in staged if _same_folder(staging / name, target / name)]
-        written = [name for name in staged if name not in unchanged]
-        for name in written:
-            replace_folder(staging / name, target / name)
-        if prune:
-            for name in others:
-                (target / name).rename(staging / f"removed-{name}")
+            _check_kept(target, other_models(staging, target), execution.tensorrt)
+        published = publish(staging, target, prune=prune)
     return Assembled(
         repository=target,
-        written=tuple(written),
-        unchanged=tuple(unchanged),
-        removed=tuple(others if prune else ()),
-        kept=tuple(() if prune else others),
+        **vars(published),
         missing=tuple(missing),
         precisions=precisions,
         tuned=tuple(tuned),
@@ -168,29 +149,3 @@ def _keep_engine(bundle: Bundle, file: str, staging: Path, target: Path) -> bool
         return False
     link(target / file, staging / file)
     return True
-
-
-def _assembled_models(repository: Path) -> list[str]:
-    """Names of the models in `repository` that `assemble` wrote."""
-    return [
-        file.parent.name
-        for file in sorted(repository.glob("*/config.pbtxt"))
-        if BUNDLE_PARAMETER in read_config(file).parameters
-    ]
-
-
-def _same_folder(a: Path, b: Path) -> bool:
-    files = _files(a)
-    return files == _files(b) and all(
-        (a / name).samefile(b / name) or filecmp.cmp(a / name, b / name, shallow=False)
-        for name in files
-    )
-
-
-def _files(folder: Path) -> set[Path]:
-    """Relative paths of what `assemble` writes; a server may have left bytecode beside it."""
-    return {
-        path.relative_to(folder)
-        for path in folder.rglob("*")
-        if path.is_file() and path.parent.name != "__pycache__"
-    }
