@@ -10,7 +10,8 @@ from pathlib import Path
 
 from tritonclip_export.bundle import Bundle
 from tritonclip_export.repository.assemble import assemble
-from tritonclip_export.repository.execution import Execution, Runtime
+from tritonclip_export.repository.execution import Execution
+from tritonclip_export.repository.runtimes import Runtime
 from tritonclip_export.server.ports import Ports
 from tritonclip_export.server.server import Server
 

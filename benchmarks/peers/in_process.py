@@ -26,7 +26,7 @@ from tritonclip_export.bench.workloads import Kind, Workload
 from tritonclip_export.bundle import Bundle, Precision
 from tritonclip_export.graph.encoder import Encoder
 from tritonclip_export.openvino.running import FORMAT, open_model
-from tritonclip_export.repository.execution import Runtime
+from tritonclip_export.repository.runtimes import Runtime
 from tritonclip_export.served import code
 
 Embed = Callable[[list[bytes]], object]

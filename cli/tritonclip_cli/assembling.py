@@ -11,18 +11,10 @@ import typer
 
 from tritonclip_cli import output
 from tritonclip_cli.output import Json
+from tritonclip_export.repository.runtimes import IN_PYTHON, Accelerator, Device, Runtime
 
 if TYPE_CHECKING:
     from tritonclip_export.repository.assemble import Assembled
-
-
-class Runtime(str, Enum):
-    """What executes the encoders inside Triton."""
-
-    python = "python"
-    onnxruntime = "onnxruntime"
-    tensorrt = "tensorrt"
-    openvino = "openvino"
 
 
 class Precision(str, Enum):
@@ -34,26 +26,12 @@ class Precision(str, Enum):
     int8 = "int8"
 
 
-class Device(str, Enum):
-    """Where a graph is executed."""
-
-    gpu = "gpu"
-    cpu = "cpu"
-
-
 class Preprocess(str, Enum):
     """How images become pixels."""
 
     exact = "exact"
     draft = "draft"
     dali = "dali"
-
-
-class Accelerator(str, Enum):
-    """What executes a graph on the GPU, inside ONNX Runtime."""
-
-    cuda = "cuda"
-    tensorrt = "tensorrt"
 
 
 _ENGINES = "Runtime tensorrt"
@@ -71,7 +49,7 @@ def assemble(
             help="python: any machine. openvino: CPUs, from what `build --openvino` wrote. "
             "onnxruntime, tensorrt: NVIDIA's container."
         ),
-    ] = Runtime.python,
+    ] = "python",
     precision: Annotated[
         Precision | None,
         typer.Option(
@@ -138,7 +116,7 @@ def assemble(
             help="onnxruntime on a GPU. tensorrt builds engines while the server starts.",
             rich_help_panel=_GRAPHS,
         ),
-    ] = Accelerator.cuda,
+    ] = "cuda",
     engine_cache: Annotated[
         str | None,
         typer.Option(
@@ -158,7 +136,7 @@ def assemble(
     from tritonclip_export.server import container
     from tritonclip_export.tensorrt import serving_version
 
-    engines = runtime is Runtime.tensorrt
+    engines = runtime == "tensorrt"
     if (tag or tensorrt) and not engines:
         raise InvalidArgument("--tag and --tensorrt go with --runtime tensorrt")
     limits = {"max_image_bytes": max_image_bytes, "max_image_pixels": max_image_pixels}
@@ -166,13 +144,13 @@ def assemble(
     done = assemble.assemble(
         loaded,
         to,
-        runtime=runtime.value,
+        runtime=runtime,
         execution=Execution(
             precision=precision.value if precision else None,
-            device=device.value if device else None,
+            device=device,
             instances=instances or 1,
             threads=threads,
-            accelerator=accelerator.value,
+            accelerator=accelerator,
             engine_cache=engine_cache,
             cuda_graphs=cuda_graphs,
             target=serving_version.find(tag or container.TAG, version=tensorrt)
@@ -189,14 +167,14 @@ def assemble(
         return
     _print_models(done)
     serve = f"tritonclip serve {to}"
-    if runtime not in (Runtime.python, Runtime.openvino):
-        on_gpu = engines or not (device is Device.cpu or precision is Precision.int8)
+    if runtime not in IN_PYTHON:
+        on_gpu = engines or not (device == "cpu" or precision is Precision.int8)
         serve += " --container" + (f" --tag {tag}" if tag else "") + " --gpus all" * on_gpu
     if precision is None and "int8" in done.precisions.values():
         output.console().print(
             "encoders in int8, which this CPU is fast at  [dim]exact ones: --precision fp32[/]"
         )
-    if runtime is Runtime.python and all(b.precisions_as("openvino") for b in loaded):
+    if runtime == "python" and all(b.precisions_as("openvino") for b in loaded):
         output.console().print(
             "[dim]the OpenVINO models that were built are served with --runtime openvino[/]"
         )

@@ -13,9 +13,10 @@ from pathlib import Path
 from tritonclip_export.bundle import Bundle, Precision
 from tritonclip_export.errors import RepositoryError
 from tritonclip_export.repository import encoder_configs, findings
-from tritonclip_export.repository.execution import Execution, Runtime
+from tritonclip_export.repository.execution import Execution
 from tritonclip_export.repository.models import BundleModels, link
 from tritonclip_export.repository.publishing import Published, other_models, publish
+from tritonclip_export.repository.runtimes import Runtime
 from tritonclip_export.repository.wiring import check_repository
 from tritonclip_export.served import parameters
 from tritonclip_export.served.model_config import read_config

@@ -13,8 +13,9 @@ from tritonclip_export.bundle import Precision
 from tritonclip_export.errors import RepositoryError
 from tritonclip_export.openvino.library import EXECUTED_IN
 from tritonclip_export.repository.encoders import Encoder
-from tritonclip_export.repository.execution import HALF, IN_PYTHON, Device, Execution, Runtime
+from tritonclip_export.repository.execution import HALF, Execution
 from tritonclip_export.repository.plans import Item, Plans, by_capability, default_file
+from tritonclip_export.repository.runtimes import IN_PYTHON, Device, Runtime
 from tritonclip_export.served.parameters import PREFIX
 
 TENSORRT_PARAMETER = f"{PREFIX}tensorrt"

@@ -13,8 +13,9 @@ from tritonclip_export.bundle import TOWERS, Bundle, BundleInfo, Precision, Towe
 from tritonclip_export.errors import RepositoryError
 from tritonclip_export.machine import cpu, gpus
 from tritonclip_export.repository import plans
-from tritonclip_export.repository.execution import IN_PYTHON, Device, Execution, Runtime
+from tritonclip_export.repository.execution import Execution
 from tritonclip_export.repository.plans import Item, Plans
+from tritonclip_export.repository.runtimes import IN_PYTHON, Device, Runtime
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 from tritonclip_export.bundle import Precision
 from tritonclip_export.errors import RepositoryError
+from tritonclip_export.repository.runtimes import IN_PYTHON, Accelerator, Device, Runtime
 from tritonclip_export.tensorrt import serving_version
 from tritonclip_export.tensorrt.serving_version import Target
-
-Runtime = Literal["python", "onnxruntime", "tensorrt", "openvino"]
-IN_PYTHON: tuple[Runtime, ...] = ("python", "openvino")
-"""Those that need no other backend of Triton than the one for Python."""
-Device = Literal["gpu", "cpu"]
-Accelerator = Literal["cuda", "tensorrt"]
 
 HALF: tuple[Precision, ...] = ("fp16", "bf16")
 

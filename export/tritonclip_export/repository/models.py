@@ -16,8 +16,9 @@ from tritonclip_export.bundle import TOWERS, Bundle, Tokens
 from tritonclip_export.export import token_outputs
 from tritonclip_export.repository import encoder_configs, warmup
 from tritonclip_export.repository.encoders import Encoder, encoders, takes_any_length
-from tritonclip_export.repository.execution import IN_PYTHON, Execution, Runtime
+from tritonclip_export.repository.execution import Execution
 from tritonclip_export.repository.plans import Item
+from tritonclip_export.repository.runtimes import IN_PYTHON, Runtime
 from tritonclip_export.served import code, parameters
 from tritonclip_export.served.model_config import comments, read_config, render_config
 from tritonclip_export.served.parameters import Limits, Preprocess

@@ -19,8 +19,8 @@ from tritonclip_export.bench.workloads import Workload
 from tritonclip_export.errors import EngineError, RepositoryError, TuningError
 from tritonclip_export.machine import gpus
 from tritonclip_export.repository import findings
-from tritonclip_export.repository.execution import IN_PYTHON
 from tritonclip_export.repository.models import BUNDLE_PARAMETER
+from tritonclip_export.repository.runtimes import IN_PYTHON
 from tritonclip_export.repository.setting import read_setting
 from tritonclip_export.served import cores
 from tritonclip_export.served.model_config import read_config

@@ -10,7 +10,7 @@ import pytest
 from tritonclip_export.bundle import Bundle
 from tritonclip_export.errors import BundleError, RepositoryError
 from tritonclip_export.repository.assemble import Missing, assemble
-from tritonclip_export.repository.execution import Runtime
+from tritonclip_export.repository.runtimes import Runtime
 from tritonclip_export.repository.wiring import check_repository
 from tritonclip_export.served.model_config import read_config
 from tritonclip_export.served.parameters import PREPROCESS, Limits

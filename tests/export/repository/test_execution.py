@@ -14,7 +14,8 @@ from tritonclip_export.errors import RepositoryError
 from tritonclip_export.machine import cpu, gpus
 from tritonclip_export.machine.cpu import Cpu
 from tritonclip_export.repository.assemble import assemble
-from tritonclip_export.repository.execution import Device, Execution, Runtime
+from tritonclip_export.repository.execution import Execution
+from tritonclip_export.repository.runtimes import Device, Runtime
 from tritonclip_export.served.model_config import read_config, render_config
 from tritonclip_export.server.ports import Ports
 from tritonclip_export.server.server import ModelLoadError, Server
