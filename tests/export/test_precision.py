@@ -20,7 +20,7 @@ from tritonclip_export.errors import DiskSpaceError, PrecisionError
 from tritonclip_export.export.writing import export
 from tritonclip_export.parity.figures import TOLERANCES, Tolerance, compare
 from tritonclip_export.parity.inputs import Batches, Inputs
-from tritonclip_export.precision import activations, graphs, policy
+from tritonclip_export.precision import activations, layers, policy
 from tritonclip_export.precision.emulation import round_in_fp32
 from tritonclip_export.precision.lower import FLOATING, FP16
 from tritonclip_export.precision.running import onnx_embeddings
@@ -183,7 +183,7 @@ def test_wide_scores_are_kept_where_they_are_computed_masked_or_not(
 
         found = activations.measure(file, [x], FP16)
 
-        stay = policy.stay_fp32(graphs.load(file).graph, found, FP16)
+        stay = policy.stay_fp32(layers.load(file).graph, found, FP16)
         reasons = {node.name: why for node, why in stay.items()}
         assert ("rounding costs" in reasons.get("computes scores", "")) is kept
         assert found.largest["scores"] == pytest.approx(np.abs(x @ weights).max(), rel=1e-6)
@@ -199,7 +199,7 @@ def test_layers_are_kept_by_pattern(demo: Bundle, inputs: Inputs) -> None:
     artifact = written.artifact("image", precision="fp16")
     assert artifact.kept_fp32 == ("*.blocks.0.mlp*", "transformer.resblocks.0*")
     products = [
-        (graphs.layer_of(node), node.outputs[0].dtype)
+        (layers.layer_of(node), node.outputs[0].dtype)
         for node in ir.load(written.file(artifact.file)).graph
         if node.op_type in ("MatMul", "Conv")
     ]
@@ -288,7 +288,7 @@ def test_products_that_quantisation_hurts_stay_fp32(
     written = precision.write(bundle, "int8", inputs=inputs)
 
     model = ir.load(written.file(written.artifact("image", precision="int8").file))
-    products = {graphs.layer_of(node) for node in model.graph if node.op_type == "MatMul"}
+    products = {layers.layer_of(node) for node in model.graph if node.op_type == "MatMul"}
     assert "trunk.stages.1.blocks.0.mlp.fc1" in products
     assert "trunk.stages.1.blocks.1.mlp.fc1" not in products
 
@@ -298,7 +298,7 @@ def test_weights_beside_the_graph_stay_beside_it(
     name: Precision, big: Bundle, tmp_path: Path, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As for towers of more than two gigabytes."""
-    monkeypatch.setattr(graphs, "EXTERNAL_DATA_FROM_BYTES", 1_000_000)
+    monkeypatch.setattr(layers, "EXTERNAL_DATA_FROM_BYTES", 1_000_000)
     assert big.artifact("text").external_data == "text_encoder.onnx.data"
 
     written = precision.write(big, name, inputs=inputs)
@@ -338,7 +338,7 @@ def test_a_changed_graph_must_fit_into_the_temporary_folder(
     bundle: Callable[[str], Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resnet = bundle("resnet")
-    model = graphs.load(resnet.file(resnet.artifact("image").file))
+    model = layers.load(resnet.file(resnet.artifact("image").file))
     weights = next(iter(model.graph.initializers.values()))
     # 64 TiB, none of which is ever made.
     weights.const_value = ir.LazyTensor(
@@ -347,7 +347,7 @@ def test_a_changed_graph_must_fit_into_the_temporary_folder(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
     refused = f"about 67,108,.* MiB, and the disk of {tmp_path} has"
-    with pytest.raises(DiskSpaceError, match=refused), graphs.session(model):
+    with pytest.raises(DiskSpaceError, match=refused), layers.session(model):
         pass
 
     assert not list(tmp_path.iterdir())
@@ -380,7 +380,7 @@ def test_emulation_rounds_as_half_precision_kernels_do() -> None:
     )
     round_in_fp32(rounded, FP16)
 
-    with graphs.session(ir.Model(rounded, ir_version=10)) as session:
+    with layers.session(ir.Model(rounded, ir_version=10)) as session:
         (emulated,) = session.run(None, {"A": a.astype(np.float32) * 4})
 
     expected = (torch.from_numpy(a * np.float16(4)) @ torch.from_numpy(b.T)).square().square()

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from tritonclip_export.errors import PrecisionError
 from tritonclip_export.openvino import library
-from tritonclip_export.precision import graphs
+from tritonclip_export.precision import layers
 
 CONVOLUTIONS = ("Convolution", "GroupConvolution")
 
@@ -79,8 +79,8 @@ def _excluded(model: Any, source: Path, keep: Sequence[str], convolutions: bool)
     """Names of the operations to leave in FP32; both libraries take them from the ONNX graph."""
     matching = {
         node.name
-        for node in graphs.load(source).graph
-        if any(fnmatchcase(graphs.layer_of(node), pattern) for pattern in keep)
+        for node in layers.load(source).graph
+        if any(fnmatchcase(layers.layer_of(node), pattern) for pattern in keep)
     }
 
     def stays(operation: Any) -> bool:

@@ -23,8 +23,8 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from tritonclip_export.graph.encoder import OUTPUT
-from tritonclip_export.precision import graphs
-from tritonclip_export.precision.graphs import FLOAT, is_constant, is_float
+from tritonclip_export.precision import layers
+from tritonclip_export.precision.layers import FLOAT, is_constant, is_float
 from tritonclip_export.precision.lower import Lower
 from tritonclip_export.precision.operators import MOVES
 
@@ -45,7 +45,7 @@ class Activations:
 
 def measure(file: Path, batches: Sequence[npt.NDArray[Any]], lower: Lower) -> Activations:
     """Run the FP32 graph in `file` on `batches` of its one input and measure."""
-    model = graphs.load(file)
+    model = layers.load(file)
     probe = _Probe(model.graph, lower)
     for value in model.graph.initializers.values():
         if is_float(value):
@@ -131,7 +131,7 @@ class _Probe:
         embeddings = []
         worst = np.zeros(len(names))
         input = self._graph.inputs[0].name
-        with graphs.session(model) as session:
+        with layers.session(model) as session:
             for batch in batches:
                 rows, *scalars = session.run([OUTPUT, *names], {input: batch})
                 embeddings.append(rows)

@@ -26,7 +26,7 @@ from tritonclip_export.graph.encoder import written
 from tritonclip_export.parity.figures import TOLERANCES, compare, describe
 from tritonclip_export.parity.inputs import Batches, Inputs, Tensors
 from tritonclip_export.parity.pairs import Pair, compare_pairs, run
-from tritonclip_export.precision import activations, bisection, graphs, int8, policy
+from tritonclip_export.precision import activations, bisection, int8, layers, policy
 from tritonclip_export.precision.emulation import emulated
 from tritonclip_export.precision.lower import FLOATING, INT8, Lower
 from tritonclip_export.precision.rewrite import lower_precision
@@ -138,11 +138,11 @@ def _write(
     file = folder / f"{source.tower}_encoder.{recipe.precision}.onnx"
     original = bundle.file(source.file)
     if recipe.precision == "int8":
-        nodes = graphs.load(original).graph
+        nodes = layers.load(original).graph
         int8.quantise(original, file, int8.excluded(nodes, found, recipe.keep_fp32))
     else:
         lower = FLOATING[recipe.precision]
-        graphs.save(_lowered(original, found, lower, recipe.keep_fp32), file)
+        layers.save(_lowered(original, found, lower, recipe.keep_fp32), file)
     onnx.checker.check_model(str(file), full_check=True)
     return Artifact(
         tower=source.tower,
@@ -150,7 +150,7 @@ def _write(
         precision=recipe.precision,
         **written(file),
         max_batch=source.max_batch,
-        opset=graphs.load(file).opset_imports[""],
+        opset=layers.load(file).opset_imports[""],
         built_with=_versions(),
         recipe=recipe.sha256,
         kept_fp32=recipe.keep_fp32,
@@ -160,7 +160,7 @@ def _write(
 def _lowered(file: Path, found: activations.Activations, lower: Lower, keep: Sequence[str]) -> Any:
     from onnxscript import version_converter
 
-    model = graphs.load(file)
+    model = layers.load(file)
     stay = policy.stay_fp32(model.graph, found, lower, keep)
     lower_precision(model.graph, lower, set(stay))
     if lower.name == "bf16":
@@ -187,15 +187,15 @@ def _missed(
         )
     other = "" if recipe.precision == "bf16" else ", or build it with --precision bf16"
     if culprit.is_gradual:
-        layers = f"The error grows over many layers and passes the tolerance at {culprit.layer}."
+        why = f"The error grows over many layers and passes the tolerance at {culprit.layer}."
         keep = f"Keep several in FP32 with --keep-fp32 PATTERN{other}."
     else:
-        layers = (
+        why = (
             f"The layer that breaks it is {culprit.layer}: with the layers before it the error is "
             f"{culprit.error_before:.2g} of the spread, with it {culprit.error_with:.2g}."
         )
         keep = f"Keep it in FP32 with --keep-fp32 '{culprit.layer}'{other}."
-    return PrecisionError(f"{problem}. {layers} {keep}", culprit.layer)
+    return PrecisionError(f"{problem}. {why} {keep}", culprit.layer)
 
 
 def _culprit(
@@ -211,21 +211,21 @@ def _culprit(
     def error_of(kept: list[str]) -> float:
         with staging_folder(bundle.path) as folder:
             file = folder / "candidate.onnx"
-            graphs.save(_lowered(original, found, lower, [*recipe.keep_fp32, *kept]), file)
+            layers.save(_lowered(original, found, lower, [*recipe.keep_fp32, *kept]), file)
             with emulated(file) as encoder:
                 compared = compare("", found.embeddings, run(encoder, tensors), tolerance)
         return compared.relative_to_spread or 0.0
 
-    model = graphs.load(original)
+    model = layers.load(original)
     fixed = policy.stay_fp32(model.graph, found, lower, recipe.keep_fp32)
-    layers = list(
+    lowered = list(
         dict.fromkeys(
-            graphs.layer_of(node)
+            layers.layer_of(node)
             for node in model.graph
-            if node not in fixed and any(graphs.is_float(value) for value in node.outputs)
+            if node not in fixed and any(layers.is_float(value) for value in node.outputs)
         )
     )
-    return bisection.worst_layer(layers, error_of, tolerance.relative_to_spread)
+    return bisection.worst_layer(lowered, error_of, tolerance.relative_to_spread)
 
 
 def _versions() -> dict[str, str]:

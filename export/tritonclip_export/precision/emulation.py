@@ -19,8 +19,8 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from tritonclip_export.graph.encoder import Encode
-from tritonclip_export.precision import graphs
-from tritonclip_export.precision.graphs import FLOAT
+from tritonclip_export.precision import layers
+from tritonclip_export.precision.layers import FLOAT
 from tritonclip_export.precision.lower import FLOATING, Lower
 
 # Nothing is fused, so every step of attention over a big image is a tensor of its own.
@@ -30,11 +30,11 @@ ROWS_A_RUN = 2
 @contextmanager
 def emulated(file: Path) -> Iterator[Encode]:
     """The lower-precision encoder in `file`: from PIXELS or TOKEN_IDS to EMBEDDING [n, dim]."""
-    model = graphs.load(file)
+    model = layers.load(file)
     for lower in FLOATING.values():
         round_in_fp32(model.graph, lower)
     name = model.graph.inputs[0].name
-    with graphs.session(model) as session:
+    with layers.session(model) as session:
 
         def encode(batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
             parts = [batch[i : i + ROWS_A_RUN] for i in range(0, len(batch), ROWS_A_RUN)]
@@ -48,7 +48,7 @@ def round_in_fp32(graph: Any, lower: Lower) -> None:
     low = ir.DataType[lower.onnx]
     for value in graph.initializers.values():
         if value.dtype == low:
-            value.const_value = graphs.converted(value.const_value, FLOAT, value.name)
+            value.const_value = layers.converted(value.const_value, FLOAT, value.name)
             value.type = ir.TensorType(FLOAT)
     for node in list(graph):
         for value in node.outputs:

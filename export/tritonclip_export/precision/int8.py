@@ -18,7 +18,7 @@ from typing import Any
 
 from tritonclip_export.graph.encoder import external_data_of
 from tritonclip_export.precision.activations import Activations
-from tritonclip_export.precision.graphs import layer_of
+from tritonclip_export.precision.layers import layer_of
 from tritonclip_export.precision.lower import INT8
 
 PRODUCTS = ("MatMul", "Gemm")

@@ -19,7 +19,7 @@ import numpy as np
 
 from tritonclip_export.errors import PrecisionError
 from tritonclip_export.precision.activations import Activations
-from tritonclip_export.precision.graphs import is_constant, is_float, layer_of, load
+from tritonclip_export.precision.layers import is_constant, is_float, layer_of, load
 from tritonclip_export.precision.lower import Lower
 from tritonclip_export.precision.operators import IN_FP32, MASKS, MOVES, PRODUCTS
 

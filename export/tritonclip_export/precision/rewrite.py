@@ -13,7 +13,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from tritonclip_export.precision.graphs import FLOAT, converted, is_constant, is_float
+from tritonclip_export.precision.layers import FLOAT, converted, is_constant, is_float
 from tritonclip_export.precision.lower import Lower
 from tritonclip_export.precision.operators import MOVES
 

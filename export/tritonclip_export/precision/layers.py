@@ -1,4 +1,4 @@
-"""What the steps of this package share about graphs: loading, layers, values, running."""
+"""The layers of a graph: loading and saving them, their names and values, running them."""
 
 from __future__ import annotations
 
