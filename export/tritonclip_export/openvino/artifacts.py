@@ -1,8 +1,4 @@
-"""The encoders of a bundle as OpenVINO models: written, executed, compared, then kept.
-
-Everything happens in a hidden folder beside the bundle; models that miss their tolerance never
-enter it, and what it held before stays.
-"""
+"""The encoders of a bundle as OpenVINO models: written, executed, compared, then kept."""
 
 from __future__ import annotations
 
@@ -21,7 +17,6 @@ from tritonclip_export.parity.inputs import Batches, Embeddings, Inputs, Tensors
 from tritonclip_export.parity.pairs import Pair, compare_pairs, run
 from tritonclip_export.precision import policy
 from tritonclip_export.precision.running import onnx_embeddings
-from tritonclip_export.staging import staging_folder
 
 # Counts up when the same inputs would give another model.
 REVISION = 1
@@ -86,14 +81,10 @@ def write(
         )
         for tower in TOWERS
     }
-    if recipes.is_there(bundle, FORMAT, precision, wanted):
-        return bundle
-    sources = {tower: bundle.artifact(tower) for tower in TOWERS}
-    for source in sources.values():
-        bundle.check_artifact(source)
-    policy.check_patterns((bundle.file(source.file) for source in sources.values()), keep_fp32)
-    with staging_folder(bundle.path) as folder:
-        recipes.check_space(bundle, folder, precision)
+
+    def make(folder: Path) -> tuple[list[Artifact], list[Parity]]:
+        sources = {tower: bundle.artifact(tower) for tower in TOWERS}
+        policy.check_patterns((bundle.file(s.file) for s in sources.values()), keep_fp32)
         batches = Batches.of(bundle, inputs)
         reference = onnx_embeddings(bundle, batches)
         artifacts = []
@@ -126,7 +117,9 @@ def write(
         candidate = embeddings(staged, batches, precision)
         figures = compare_pairs(stage(precision), reference, candidate, TOLERANCE_OF[precision])
         _check(precision, figures, candidate)
-        return recipes.keep(bundle, folder, artifacts, figures)
+        return artifacts, figures
+
+    return recipes.add(bundle, FORMAT, precision, wanted, make)
 
 
 def _quantise(

@@ -1,8 +1,4 @@
-"""The encoders of a bundle at another precision: rewritten, checked, compared, then kept.
-
-Everything happens in a hidden folder beside the bundle; graphs that miss their tolerance never
-enter it, and what it held before stays.
-"""
+"""The encoders of a bundle at another precision: rewritten, checked, compared, then kept."""
 
 from __future__ import annotations
 
@@ -91,13 +87,9 @@ def write(
         tower: _Recipe(bundle.artifact(tower), precision, tuple(keep_fp32), inputs.sha256)
         for tower in TOWERS
     }
-    if recipes.is_there(bundle, "onnx", precision, {t: r.sha256 for t, r in wanted.items()}):
-        return bundle
-    for tower in TOWERS:
-        bundle.check_artifact(bundle.artifact(tower))
-    policy.check_patterns((bundle.file(r.source.file) for r in wanted.values()), keep_fp32)
-    with staging_folder(bundle.path) as folder:
-        recipes.check_space(bundle, folder, precision)
+
+    def make(folder: Path) -> tuple[list[Artifact], list[Parity]]:
+        policy.check_patterns((bundle.file(r.source.file) for r in wanted.values()), keep_fp32)
         batches = Batches.of(bundle, inputs)
         artifacts: list[Artifact] = []
         found: dict[Tower, activations.Activations] = {}
@@ -115,7 +107,10 @@ def write(
                 progress(f"looking for the layer that breaks the {tower} encoder")
                 tensors = batches.of_tower(tower)
                 raise _missed(bundle, wanted[tower], figure, found[tower], tensors)
-        return recipes.keep(bundle, folder, artifacts, figures)
+        return artifacts, figures
+
+    hashes = {tower: recipe.sha256 for tower, recipe in wanted.items()}
+    return recipes.add(bundle, "onnx", precision, hashes, make)
 
 
 def _measure(bundle: Bundle, recipe: _Recipe, batches: Batches) -> activations.Activations:
