@@ -20,7 +20,7 @@ from tritonclip_export.errors import DiskSpaceError, PrecisionError
 from tritonclip_export.export.writing import export
 from tritonclip_export.parity.figures import TOLERANCES, Tolerance, compare
 from tritonclip_export.parity.inputs import Batches, Inputs
-from tritonclip_export.precision import activations, layers, policy
+from tritonclip_export.precision import activations, bisection, layers, policy
 from tritonclip_export.precision.emulation import round_in_fp32
 from tritonclip_export.precision.lower import FLOATING, FP16
 from tritonclip_export.precision.running import onnx_embeddings
@@ -215,10 +215,40 @@ def test_a_pattern_that_matches_nothing_is_refused(demo: Bundle, inputs: Inputs)
     assert Bundle.load(demo.path) == demo
 
 
+@pytest.mark.parametrize(
+    ("errors", "layer", "is_enough"),
+    [
+        ({"c": 1.0}, "c", True),
+        ({"c": 1.0, "f": 1.0}, "c", False),
+        ({"c": 1.0, "d": -1.0, "f": 1.0}, "f", True),  # not the first: what c breaks, d hides
+        ({"b": 0.04, "d": 0.04, "g": 0.04}, "g", True),
+        ({"c": float("nan"), "f": float("nan")}, "c", False),
+        ({"c": 0.05}, None, True),
+    ],
+)
+def test_whether_keeping_the_layer_that_was_found_is_enough_is_measured(
+    errors: dict[str, float], layer: str | None, is_enough: bool
+) -> None:
+    def error_of(kept: list[str]) -> float:
+        return abs(sum(error for name, error in errors.items() if name not in kept))
+
+    found = bisection.worst_layer(list("abcdefgh"), error_of, tolerance=0.1)
+
+    assert (found.layer if found else None) == layer
+    if found:
+        assert not found.error_with <= 0.1
+        assert found.error_before <= 0.1
+        assert found.is_enough == is_enough
+        np.testing.assert_equal(found.error_kept, error_of([found.layer]))
+
+
 def test_the_layer_that_breaks_a_tower_is_named(
     stressed: Callable[[str], Bundle], inputs: Inputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without what measurement says, the first layer that leaves FP16's range breaks it."""
+    """Without what measurement says, the first layer that leaves FP16's range breaks it.
+
+    It is not the only one, so keeping it is not what the user is told to do.
+    """
     blind = dataclasses.replace(FP16, largest=float("inf"), damage=float("inf"))
     monkeypatch.setitem(FLOATING, "fp16", blind)
     bundle = stressed("scale")
@@ -228,7 +258,8 @@ def test_the_layer_that_breaks_a_tower_is_named(
 
     # The embedding is kept; the first block adds to it what FP16 cannot hold.
     assert error.value.layer.startswith("trunk.stages.0.blocks.0")
-    assert f"--keep-fp32 '{error.value.layer}'" in str(error.value)
+    assert "It is not the only one: kept in FP32 alone, it leaves nan. " in str(error.value)
+    assert "--keep-fp32 PATTERN, or build it with --precision bf16" in str(error.value)
 
 
 def test_what_misses_its_tolerance_leaves_the_bundle_as_it_was(

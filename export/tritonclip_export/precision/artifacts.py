@@ -183,13 +183,18 @@ def _missed(
     other = "" if recipe.precision == "bf16" else ", or build it with --precision bf16"
     if culprit.is_gradual:
         why = f"The error grows over many layers and passes the tolerance at {culprit.layer}."
-        keep = f"Keep several in FP32 with --keep-fp32 PATTERN{other}."
     else:
         why = (
             f"The layer that breaks it is {culprit.layer}: with the layers before it the error is "
             f"{culprit.error_before:.2g} of the spread, with it {culprit.error_with:.2g}."
         )
+    if culprit.is_enough:
         keep = f"Keep it in FP32 with --keep-fp32 '{culprit.layer}'{other}."
+    else:
+        keep = (
+            f"It is not the only one: kept in FP32 alone, it leaves {culprit.error_kept:.2g}. "
+            f"Keep several with --keep-fp32 PATTERN{other}."
+        )
     return PrecisionError(f"{problem}. {why} {keep}", culprit.layer)
 
 

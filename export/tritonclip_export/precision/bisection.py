@@ -3,6 +3,11 @@
 Layers are lowered from the input on, the rest kept in FP32; the error of the embeddings over the
 number of lowered layers is bisected for the step past the tolerance, as Polygraphy does with the
 layers of an engine.
+
+Bisection takes the error to grow with every layer that is lowered. Mostly it does, but the errors
+of two layers may cancel. The step that is found is then still one past the tolerance, measured on
+both sides, but need be neither the first nor the only one. So what keeping that one layer in FP32
+helps is measured, too.
 """
 
 from __future__ import annotations
@@ -13,11 +18,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Culprit:
-    """The layer with which the error leaves the tolerance, and the error without and with it."""
+    """A layer with which the error leaves the tolerance."""
 
     layer: str
     error_before: float
+    """With the layers before it lowered."""
     error_with: float
+    """With the layers before it and itself lowered."""
+    error_kept: float
+    """With it kept in FP32 and all others lowered."""
+    is_enough: bool
+    """Whether keeping it alone brings the error into the tolerance."""
 
     @property
     def is_gradual(self) -> bool:
@@ -28,9 +39,9 @@ class Culprit:
 def worst_layer(
     layers: list[str], error_of: Callable[[list[str]], float], tolerance: float
 ) -> Culprit | None:
-    """The first of `layers` whose lowering takes the error past `tolerance`.
+    """One of `layers` whose lowering takes the error past `tolerance`; None if all lowered do not.
 
-    None if not even lowering all of them does.
+    The first one, where the error grows with every layer.
 
     Args:
         layers: in order of computation.
@@ -50,4 +61,6 @@ def worst_layer(
         else:
             bad = middle
     before = errors[good] if good in errors else error_of(layers)
-    return Culprit(layers[bad - 1], before, errors[bad])
+    layer = layers[bad - 1]
+    kept = error_of([layer])
+    return Culprit(layer, before, errors[bad], kept, is_enough=kept <= tolerance)
