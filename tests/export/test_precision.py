@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 from collections.abc import Callable
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +17,14 @@ from stress import write_stressed
 from tritonclip_export import precision, samples
 from tritonclip_export.bundle import Bundle, Precision
 from tritonclip_export.checkpoint.loading import load, parse
-from tritonclip_export.errors import DiskSpaceError, PrecisionError
+from tritonclip_export.errors import BundleError, DiskSpaceError, ExportError, PrecisionError
 from tritonclip_export.export.writing import export
 from tritonclip_export.parity.figures import TOLERANCES, Tolerance, compare
 from tritonclip_export.parity.inputs import Batches, Inputs
 from tritonclip_export.precision import activations, bisection, layers, policy
 from tritonclip_export.precision.emulation import round_in_fp32
 from tritonclip_export.precision.lower import FLOATING, FP16
-from tritonclip_export.precision.running import onnx_embeddings
+from tritonclip_export.precision.running import fp32_embeddings, onnx_embeddings
 from tritonclip_export.repository.assemble import assemble
 
 LOWER: tuple[Precision, ...] = ("fp16", "bf16", "int8")
@@ -73,6 +74,27 @@ def figures(bundle: Bundle, stage: str) -> tuple[float, float]:
     assert image.passed
     assert text.passed
     return image.relative_to_spread, text.relative_to_spread
+
+
+def test_embeddings_that_export_kept_serve_for_the_same_graphs_and_inputs_only(
+    demo: Bundle, inputs: Inputs
+) -> None:
+    batches = Batches.of(demo, inputs)
+    fewer = Batches.of(demo, Inputs(inputs.images, inputs.texts[1:]))
+    computed, of_fewer = onnx_embeddings(demo, batches), onnx_embeddings(demo, fewer)
+    assert all(map(np.array_equal, astuple(fp32_embeddings(demo, fewer)), astuple(of_fewer)))
+    demo.file(demo.artifact("text").file).unlink()  # what is computed from now on fails
+
+    assert all(map(np.array_equal, astuple(fp32_embeddings(demo, batches)), astuple(computed)))
+    with pytest.raises(ExportError):
+        fp32_embeddings(demo, fewer)
+    changed = [a.model_dump() | {"sha256": "0" * 64} for a in demo.info.artifacts]
+    with pytest.raises(ExportError):
+        fp32_embeddings(demo.with_info(artifacts=changed), batches)
+    kept = demo.file(demo.info.baseline.file)
+    kept.write_bytes(kept.read_bytes()[:-1])
+    with pytest.raises(BundleError, match=r"baseline\.npz differs .*export the checkpoint again"):
+        fp32_embeddings(demo, batches)
 
 
 @pytest.mark.parametrize("name", LOWER)

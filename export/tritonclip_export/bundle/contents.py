@@ -192,6 +192,16 @@ class Tokens(Record):
     max_batch: Annotated[int, Field(gt=0)]
 
 
+class Baseline(Record):
+    """Embeddings by the FP32 graphs, of what `export` measured them on."""
+
+    file: str
+    """NumPy's .npz: `images` and `texts`, [n, dim] each."""
+    sha256: str
+    made_from: str
+    """SHA-256 over the graphs and the tensors that they were given."""
+
+
 class Parity(Record):
     """Agreement of one stage with the one before it; see `tritonclip_export.parity`."""
 
@@ -220,4 +230,6 @@ class BundleInfo(Record):
     artifacts: tuple[Artifact, ...]
     tokens: tuple[Tokens, ...] = ()
     """Optional outputs."""
+    baseline: Baseline | None = None
+    """What builds compare with; without it they run the graphs."""
     parity: tuple[Parity, ...] = ()

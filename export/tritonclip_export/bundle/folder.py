@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from tritonclip_export.bundle.contents import (
     Artifact,
+    Baseline,
     BundleInfo,
     Parity,
     Precision,
@@ -99,6 +100,8 @@ class Bundle(Record):
             self.check_artifact(artifact)
         for tokens in self.info.tokens:
             self._check(_files(tokens), tokens.sha256, _EXPORT)
+        if self.info.baseline:
+            self.check_baseline(self.info.baseline)
         self._check([self.info.text.tokenizer], self.info.text.tokenizer_sha256, _EXPORT)
 
     def check_artifact(self, artifact: Artifact) -> None:
@@ -109,6 +112,14 @@ class Bundle(Record):
         """
         exported = (artifact.format, artifact.precision) == ("onnx", "fp32")
         self._check(_files(artifact), artifact.sha256, _EXPORT if exported else _BUILD)
+
+    def check_baseline(self, baseline: Baseline) -> None:
+        """Compare the kept embeddings with their recorded SHA-256.
+
+        Raises:
+            BundleError: the file is missing or differs.
+        """
+        self._check([baseline.file], baseline.sha256, _EXPORT)
 
     def _check(self, names: list[str], expected: str, remedy: str) -> None:
         for name in names:

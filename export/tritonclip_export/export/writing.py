@@ -34,7 +34,7 @@ from tritonclip_export.graph.tracing import size_of, trace
 from tritonclip_export.parity.figures import require
 from tritonclip_export.parity.inputs import Batches, Inputs
 from tritonclip_export.parity.pairs import compare_inputs, compare_pairs, reference_embeddings
-from tritonclip_export.precision.running import onnx_embeddings
+from tritonclip_export.precision.running import keep_baseline, onnx_embeddings
 from tritonclip_export.staging import replace_folder, require_space, staging_folder
 
 if TYPE_CHECKING:
@@ -160,15 +160,14 @@ def _write(
     progress("comparing both encoders with PyTorch")
     inputs = Inputs.read(samples.sample_images(), samples.sample_texts())
     bundle = Bundle(path=folder, info=info)
+    batches = Batches.of(bundle, inputs)
+    embeddings = onnx_embeddings(bundle, batches)
     figures = compare_inputs(checkpoint, folder, text, inputs)
-    figures += compare_pairs(
-        "onnx",
-        reference_embeddings(checkpoint, inputs),
-        onnx_embeddings(bundle, Batches.of(bundle, inputs)),
-    )
-    figures += token_outputs.figures(checkpoint, Bundle(path=folder, info=info), inputs)
+    figures += compare_pairs("onnx", reference_embeddings(checkpoint, inputs), embeddings)
+    figures += token_outputs.figures(checkpoint, bundle, inputs)
     require(figures)
-    return info.model_copy(update={"parity": tuple(figures)})
+    baseline = keep_baseline(bundle, batches, embeddings)
+    return info.model_copy(update={"parity": tuple(figures), "baseline": baseline})
 
 
 def _encoder(

@@ -16,7 +16,7 @@ from tritonclip_export.parity.figures import TOLERANCES, Tolerance, compare, des
 from tritonclip_export.parity.inputs import Batches, Embeddings, Inputs, Tensors
 from tritonclip_export.parity.pairs import Pair, compare_pairs, run
 from tritonclip_export.precision import policy
-from tritonclip_export.precision.running import onnx_embeddings
+from tritonclip_export.precision.running import fp32_embeddings
 
 # Counts up when the same inputs would give another model.
 REVISION = 1
@@ -86,7 +86,7 @@ def write(
         sources = {tower: bundle.artifact(tower) for tower in TOWERS}
         policy.check_patterns((bundle.file(s.file) for s in sources.values()), keep_fp32)
         batches = Batches.of(bundle, inputs)
-        reference = onnx_embeddings(bundle, batches)
+        reference = fp32_embeddings(bundle, batches)
         artifacts = []
         for tower, source in sources.items():
             progress(f"writing the {tower} encoder in {precision} for OpenVINO")

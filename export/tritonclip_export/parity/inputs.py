@@ -76,6 +76,14 @@ class Batches:
         """What the encoder of `tower` takes."""
         return self.pixels if tower == "image" else self.token_ids
 
+    @property
+    def sha256(self) -> str:
+        """Over what both encoders take."""
+        digest = hashlib.sha256()
+        for tensor in (*self.pixels, *self.token_ids):
+            digest.update(f"{tensor.dtype} {tensor.shape} ".encode() + tensor.tobytes())
+        return digest.hexdigest()
+
 
 def served_pixels(image: ImageSpec, inputs: Inputs) -> list[npt.NDArray[np.uint8]]:
     """PIXELS of the images of `inputs`, by the code that runs in the server."""
