@@ -130,7 +130,7 @@ def compile(work: Work) -> None:
     from tritonclip_export.tensorrt import engines
 
     rtx = engines.ahead_of_time([TARGET])
-    built = engines.build(work.results["bundle"], "fp16", rtx, progress=work.begin).built
+    built = rtx.build(work.results["bundle"], "fp16", progress=work.begin).built
     work.end()
     work.row.facts["engines"] = {
         artifact.tower: {

@@ -197,7 +197,8 @@ def build(
     from tritonclip_export.openvino import artifacts as openvino_models
     from tritonclip_export.parity.inputs import Inputs
     from tritonclip_export.server import container as docker
-    from tritonclip_export.tensorrt import engines, in_container
+    from tritonclip_export.tensorrt import engines
+    from tritonclip_export.tensorrt.in_container import Image
     from tritonclip_export.tensorrt.options import Options
 
     if not container and (tag or image or gpus or dry_run):
@@ -223,7 +224,6 @@ def build(
         version_compatible=version_compatible,
         refittable=refittable,
     )
-    image = image or docker.nvidia_image(tag or docker.TAG)
     loaded = Bundle.load(bundle)
     inputs = Inputs.read(
         samples.images_in(images) if images else samples.sample_images(),
@@ -233,11 +233,13 @@ def build(
     outcome = None
     step = Steps()
     with step:
-        toolchain = None
-        if target:
-            toolchain = engines.ahead_of_time(target)
-        elif not (openvino or graphs_only or container or precision is Precision.int8):
-            toolchain = engines.for_this_gpu()
+        compiler: engines.Toolchain | Image | None = None
+        if container:
+            compiler = Image(image or docker.nvidia_image(tag or docker.TAG), gpus or "all")
+        elif target:
+            compiler = engines.ahead_of_time(target)
+        elif not (openvino or graphs_only or precision is Precision.int8):
+            compiler = engines.for_this_gpu()
         loaded = write(
             loaded,
             precision.value,
@@ -245,25 +247,13 @@ def build(
             keep_fp32=tuple(keep_fp32 or ()),
             progress=step,
         )
-        if dry_run:
-            command = in_container.command(loaded, precision.value, image, options, gpus or "all")
-            print(shlex.join(command))
+        if isinstance(compiler, Image) and dry_run:
+            print(shlex.join(compiler.command(loaded, precision.value, options)))
             return
-        if container:
-            outcome = in_container.build(
+        if compiler:
+            outcome = compiler.build(
                 loaded,
                 precision.value,
-                image,
-                options,
-                device=gpus or "all",
-                force=force,
-                progress=step,
-            )
-        elif toolchain:
-            outcome = engines.build(
-                loaded,
-                precision.value,
-                toolchain,
                 options,
                 force=force,
                 progress=step,

@@ -45,6 +45,70 @@ class Toolchain:
     library: Library
     compute_capabilities: tuple[str, ...]
 
+    def build(
+        self,
+        bundle: Bundle,
+        precision: Precision,
+        options: Options = Options(),  # noqa: B008 (immutable)
+        *,
+        force: bool = False,
+        progress: Callable[[str], None] = lambda _: None,
+        detail: Detail = lambda _: None,
+    ) -> Outcome:
+        """Compile both towers for every compute capability, where that is not done yet.
+
+        Args:
+            bundle: a bundle that has the graphs at `precision`.
+            precision: that of the graphs.
+            options: how to compile.
+            force: compile again what is already there.
+            progress: told of each engine as it begins.
+            detail: told what the compiler is at.
+
+        Raises:
+            BundleError: the bundle has no graphs at that precision, or they are damaged.
+            EngineError: an engine cannot be built. Those before it are kept, and so is the one that
+                it would have replaced.
+        """
+        compiler = self.library
+        if compiler.compiler == "tensorrt-rtx" and not options.only_batches:
+            raise EngineError(
+                "TensorRT-RTX decides for itself what these options would: with --aot, choose "
+                "batch sizes only"
+            )
+        wanted = jobs(bundle, precision, options, f"{compiler.compiler} {compiler.version}")
+        built, unchanged = [], []
+        for capability in self.compute_capabilities:
+            for job in (for_capability(job, capability) for job in wanted):
+                if not force and (found := finished(bundle, job)):
+                    unchanged.append(found)
+                    continue
+                progress(f"compiling {job.graph.tower} {precision} for {sm(capability)}")
+                bundle, artifact = self._compile(bundle, job, options, capability, detail)
+                built.append(artifact)
+        return Outcome(bundle, tuple(built), tuple(unchanged))
+
+    def _compile(
+        self, bundle: Bundle, job: Job, options: Options, capability: str, detail: Detail
+    ) -> tuple[Bundle, Artifact]:
+        made = compile_graph(
+            self.library,
+            bundle.file(job.graph.file),
+            job.graph,
+            job.profiles,
+            options,
+            compute_capability=capability,
+            detail=detail,
+        )
+        partial = engines_folder(bundle) / f".{job.recipe}.partial"
+        try:
+            partial.write_bytes(made.serialized)
+            return keep(
+                bundle, job, made.engine, partial, self.library.compiler, self.library.built_with
+            )
+        finally:
+            partial.unlink(missing_ok=True)
+
 
 @dataclass(frozen=True)
 class Job:
@@ -95,68 +159,6 @@ def ahead_of_time(targets: Sequence[str]) -> Toolchain:
     """
     capabilities = tuple(dict.fromkeys(map(parse_target, targets)))
     return Toolchain(library.load("tensorrt-rtx"), capabilities)
-
-
-def build(
-    bundle: Bundle,
-    precision: Precision,
-    toolchain: Toolchain,
-    options: Options = Options(),  # noqa: B008 (immutable)
-    *,
-    force: bool = False,
-    progress: Callable[[str], None] = lambda _: None,
-    detail: Detail = lambda _: None,
-) -> Outcome:
-    """Compile both towers for every compute capability of `toolchain`, where that is not done yet.
-
-    Args:
-        bundle: a bundle that has the graphs at `precision`.
-        precision: that of the graphs.
-        toolchain: what compiles, and for what.
-        options: how to compile.
-        force: compile again what is already there.
-        progress: told of each engine as it begins.
-        detail: told what the compiler is at.
-
-    Raises:
-        BundleError: the bundle has no graphs at that precision, or they are damaged.
-        EngineError: an engine cannot be built. Those before it are kept, and so is the one that
-            it would have replaced.
-    """
-    compiler = toolchain.library
-    if compiler.compiler == "tensorrt-rtx" and not options.only_batches:
-        raise EngineError(
-            "TensorRT-RTX decides for itself what these options would: with --aot, choose batch "
-            "sizes only"
-        )
-    wanted = jobs(bundle, precision, options, f"{compiler.compiler} {compiler.version}")
-    built, unchanged = [], []
-    for capability in toolchain.compute_capabilities:
-        for job in (for_capability(job, capability) for job in wanted):
-            if not force and (found := finished(bundle, job)):
-                unchanged.append(found)
-                continue
-            graph = job.graph
-            progress(f"compiling {graph.tower} {precision} for {sm(capability)}")
-            made = compile_graph(
-                compiler,
-                bundle.file(graph.file),
-                graph,
-                job.profiles,
-                options,
-                compute_capability=capability,
-                detail=detail,
-            )
-            partial = engines_folder(bundle) / f".{job.recipe}.partial"
-            try:
-                partial.write_bytes(made.serialized)
-                bundle, artifact = keep(
-                    bundle, job, made.engine, partial, compiler.compiler, compiler.built_with
-                )
-            finally:
-                partial.unlink(missing_ok=True)
-            built.append(artifact)
-    return Outcome(bundle, tuple(built), tuple(unchanged))
 
 
 def jobs(bundle: Bundle, precision: Precision, options: Options, compiler: str) -> list[Job]:

@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tritonclip_export.bundle import Artifact, Bundle, Engine, Precision
@@ -23,7 +24,7 @@ from tritonclip_export.server import container
 from tritonclip_export.server.container import ContainerError
 from tritonclip_export.tensorrt import bindings, library, trtexec
 from tritonclip_export.tensorrt.build_log import explain
-from tritonclip_export.tensorrt.builder import cache_folder
+from tritonclip_export.tensorrt.builder import Detail, cache_folder
 from tritonclip_export.tensorrt.capabilities import sm
 from tritonclip_export.tensorrt.engines import (
     FOLDER,
@@ -40,95 +41,99 @@ SCRIPT = Path(__file__).with_name("build_engines.sh")
 _RESULTS = f"{FOLDER}/.container"
 
 
-def build(
-    bundle: Bundle,
-    precision: Precision,
-    image: str,
-    options: Options = Options(),  # noqa: B008 (immutable)
-    *,
-    device: str = "all",
-    force: bool = False,
-    progress: Callable[[str], None] = lambda _: None,
-) -> Outcome:
-    """Compile both towers inside `image` for the GPU here, where that is not done yet.
+@dataclass(frozen=True)
+class Image:
+    """A container image that compiles by the TensorRT in it.
 
-    Args:
-        bundle: a bundle that has the graphs at `precision`.
-        precision: that of the graphs.
-        image: the container image that will serve.
-        options: how to compile.
-        device: for Docker's `--gpus`; the first GPU of it is compiled for.
-        force: compile again what is already there.
-        progress: told of each step as it begins.
-
-    Raises:
-        BundleError: the bundle has no graphs at that precision, or they are damaged.
-        ContainerError: there is no Docker, or it cannot start the image.
-        EngineError: there is no GPU, or an engine cannot be built; what it would have replaced is
-            kept.
+    Attributes:
+        name: of the image that will serve.
+        gpus: for Docker's `--gpus`; the first GPU of it is compiled for.
     """
-    wanted = _jobs(bundle, precision, image, options)
-    unchanged = []
-    to_run = [job for job in wanted if force or not _is_built(bundle, job)]
-    if to_run:
-        capability = _capability(device)
-        for job in list(to_run):
-            found = finished(bundle, for_capability(job, capability))
-            if found and not force:
-                unchanged.append(found)
-                to_run.remove(job)
-                wanted.remove(job)
-    if to_run:
-        progress(f"compiling {precision} for {sm(capability)} in {image}")
-        _run(bundle, to_run, _command(bundle, to_run, image, options, device))
-    built = []
-    for job in wanted:
-        bundle, artifact = _collect(bundle, job, options, image)
-        built.append(artifact)
-    shutil.rmtree(bundle.file(_RESULTS), ignore_errors=True)
-    return Outcome(bundle, tuple(built), tuple(unchanged))
 
+    name: str
+    gpus: str = "all"
 
-def command(
-    bundle: Bundle, precision: Precision, image: str, options: Options, device: str = "all"
-) -> list[str]:
-    """The command that compiles both towers into the bundle, for `build` to pick up.
+    def build(
+        self,
+        bundle: Bundle,
+        precision: Precision,
+        options: Options = Options(),  # noqa: B008 (immutable)
+        *,
+        force: bool = False,
+        progress: Callable[[str], None] = lambda _: None,
+        detail: Detail = lambda _: None,
+    ) -> Outcome:
+        """Compile both towers in the image for the GPU here, where that is not done yet.
 
-    Raises:
-        BundleError: the bundle has no graphs at that precision, or they are damaged.
-        EngineError: int8, or batch sizes that do not fit.
-    """
-    wanted = _jobs(bundle, precision, image, options)
-    return _command(bundle, wanted, image, options, device)
+        Args:
+            bundle: a bundle that has the graphs at `precision`.
+            precision: that of the graphs.
+            options: how to compile.
+            force: compile again what is already there.
+            progress: told of each step as it begins.
+            detail: told nothing: what goes on in the image is not seen from here.
 
+        Raises:
+            BundleError: the bundle has no graphs at that precision, or they are damaged.
+            ContainerError: there is no Docker, or it cannot start the image.
+            EngineError: there is no GPU, or an engine cannot be built; what it would have replaced
+                is kept.
+        """
+        del detail
+        wanted = self._jobs(bundle, precision, options)
+        unchanged = []
+        to_run = [job for job in wanted if force or not _is_built(bundle, job)]
+        if to_run:
+            capability = _capability(self.gpus)
+            for job in list(to_run):
+                found = finished(bundle, for_capability(job, capability))
+                if found and not force:
+                    unchanged.append(found)
+                    to_run.remove(job)
+                    wanted.remove(job)
+        if to_run:
+            progress(f"compiling {precision} for {sm(capability)} in {self.name}")
+            _run(bundle, to_run, self._command(bundle, to_run, options))
+        built = []
+        for job in wanted:
+            bundle, artifact = _collect(bundle, job, options, self.name)
+            built.append(artifact)
+        shutil.rmtree(bundle.file(_RESULTS), ignore_errors=True)
+        return Outcome(bundle, tuple(built), tuple(unchanged))
 
-def _jobs(bundle: Bundle, precision: Precision, image: str, options: Options) -> list[Job]:
-    return jobs(bundle, precision, options, f"image {image}")
+    def command(self, bundle: Bundle, precision: Precision, options: Options) -> list[str]:
+        """The command that compiles both towers into the bundle, for `build` to pick up.
 
+        Raises:
+            BundleError: the bundle has no graphs at that precision, or they are damaged.
+            EngineError: int8, or batch sizes that do not fit.
+        """
+        return self._command(bundle, self._jobs(bundle, precision, options), options)
 
-def _command(
-    bundle: Bundle, wanted: Sequence[Job], image: str, options: Options, device: str
-) -> list[str]:
-    cache = cache_folder()
-    cache.mkdir(parents=True, exist_ok=True)
-    return container.docker_command(
-        image,
-        ["/build_engines.sh", "/cache", *(_job_words(job, options) for job in wanted)],
-        gpus=device,
-        mounts=[
-            container.Mount(bundle.path, "/bundle", readonly=False),
-            container.Mount(cache, "/cache", readonly=False),
-            container.Mount(SCRIPT, "/build_engines.sh"),
-        ],
-        options=[
-            # So that what it writes belongs to whoever asked for it.
-            f"--user={os.getuid()}:{os.getgid()}",
-            "--env=HOME=/tmp",
-            "--env=CUDA_DEVICE_ORDER=PCI_BUS_ID",  # that of nvidia-smi
-            "--workdir=/bundle",
-            "--entrypoint=/bin/bash",
-        ],
-    )
+    def _jobs(self, bundle: Bundle, precision: Precision, options: Options) -> list[Job]:
+        return jobs(bundle, precision, options, f"image {self.name}")
+
+    def _command(self, bundle: Bundle, wanted: Sequence[Job], options: Options) -> list[str]:
+        cache = cache_folder()
+        cache.mkdir(parents=True, exist_ok=True)
+        return container.docker_command(
+            self.name,
+            ["/build_engines.sh", "/cache", *(_job_words(job, options) for job in wanted)],
+            gpus=self.gpus,
+            mounts=[
+                container.Mount(bundle.path, "/bundle", readonly=False),
+                container.Mount(cache, "/cache", readonly=False),
+                container.Mount(SCRIPT, "/build_engines.sh"),
+            ],
+            options=[
+                # So that what it writes belongs to whoever asked for it.
+                f"--user={os.getuid()}:{os.getgid()}",
+                "--env=HOME=/tmp",
+                "--env=CUDA_DEVICE_ORDER=PCI_BUS_ID",  # that of nvidia-smi
+                "--workdir=/bundle",
+                "--entrypoint=/bin/bash",
+            ],
+        )
 
 
 def _job_words(job: Job, options: Options) -> str:

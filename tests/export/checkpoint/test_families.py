@@ -31,7 +31,7 @@ def test_half_precision_is_near_and_compiles(family: str, tmp_path: Path) -> Non
     inputs = Inputs.read(samples.sample_images(), samples.sample_texts())
 
     lowered = precision.write(bundle, "fp16", inputs=inputs)  # raises beyond its tolerance
-    built = engines.build(lowered, "fp16", engines.ahead_of_time(TARGETS)).built
+    built = engines.ahead_of_time(TARGETS).build(lowered, "fp16").built
 
     stages = {figure.stage: figure for figure in lowered.info.parity}
     assert stages["fp16 image"].relative_to_spread > 1e-4  # it is half precision

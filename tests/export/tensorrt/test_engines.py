@@ -37,7 +37,7 @@ def three(bundle: Callable[[str], Bundle], tmp_path_factory: pytest.TempPathFact
     shutil.copytree(bundle("demo").path, folder)
     inputs = Inputs.read(samples.sample_images()[:4], samples.sample_texts()[:8])
     half = precision.write(Bundle.load(folder), "fp16", inputs=inputs)
-    return engines.build(half, "fp16", ahead_of_time(THREE)).bundle
+    return ahead_of_time(THREE).build(half, "fp16").bundle
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_other_families_build_as_well(
     inputs = Inputs.read(samples.sample_images(), samples.sample_texts())
     half = precision.write(Bundle.load(tmp_path / name), "fp16", inputs=inputs)
 
-    image, text = engines.build(half, "fp16", ahead_of_time(["sm89"]), Options(max_batch=4)).built
+    image, text = ahead_of_time(["sm89"]).build(half, "fp16", Options(max_batch=4)).built
 
     assert image.engine is not None
     assert text.engine is not None
@@ -117,7 +117,7 @@ def test_other_families_build_as_well(
 
 
 def test_half_precision_shrinks_the_engine(demo: Bundle) -> None:
-    full = engines.build(demo, "fp32", ahead_of_time(["sm89"]))
+    full = ahead_of_time(["sm89"]).build(demo, "fp32")
 
     assert len(recorded(demo)) == 8
     sizes = {a.file: a.engine.size_bytes for a in full.bundle.info.artifacts if a.engine}
@@ -128,18 +128,18 @@ def test_half_precision_shrinks_the_engine(demo: Bundle) -> None:
 
 def test_nothing_is_built_twice_without_a_reason(demo: Bundle) -> None:
     steps: list[str] = []
-    again = engines.build(demo, "fp16", ahead_of_time(THREE), progress=steps.append)
+    again = ahead_of_time(THREE).build(demo, "fp16", progress=steps.append)
     assert (again.built, len(again.unchanged), steps) == ((), 6, [])
 
     target, options = ahead_of_time(["sm89"]), Options(opt_batch=4, max_batch=8)
-    other = engines.build(demo, "fp16", target, options, progress=steps.append)
+    other = target.build(demo, "fp16", options, progress=steps.append)
     assert steps == ["compiling image fp16 for sm89", "compiling text fp16 for sm89"]
     assert [artifact.max_batch for artifact in other.built] == [8, 8]
     assert len(recorded(demo)) == 6  # each in the place of the one before
 
     whole, damaged = other.built
     demo.file(damaged.file).write_bytes(b"half a file")
-    repaired = engines.build(other.bundle, "fp16", target, options)
+    repaired = target.build(other.bundle, "fp16", options)
     assert [artifact.tower for artifact in repaired.built] == ["text"]
     assert repaired.unchanged == (whole,)
 
@@ -147,7 +147,7 @@ def test_nothing_is_built_twice_without_a_reason(demo: Bundle) -> None:
 def test_what_another_process_recorded_meanwhile_is_kept(demo: Bundle) -> None:
     ignorant = demo.with_info(artifacts=[a for a in demo.info.artifacts if not a.engine])
 
-    engines.build(ignorant, "fp16", ahead_of_time(["sm80"]), Options(max_batch=1))
+    ahead_of_time(["sm80"]).build(ignorant, "fp16", Options(max_batch=1))
 
     assert len(recorded(demo)) == 8
 
@@ -172,7 +172,7 @@ def test_a_graph_that_does_not_parse_names_the_node_and_leaves_the_engine(demo: 
     broken.save()
 
     with pytest.raises(EngineError, match=r"the parser refuses the node 'node_det_7' \(Det\)"):
-        engines.build(broken, "fp16", ahead_of_time(["sm89"]))
+        ahead_of_time(["sm89"]).build(broken, "fp16")
 
     assert recorded(demo) == before
     assert {f"engines/{path.name}" for path in demo.file("engines").iterdir()} == set(before)
@@ -184,7 +184,7 @@ def test_an_engine_with_other_tensors_than_promised_is_refused(demo: Bundle) -> 
     wider.save()
 
     with pytest.raises(EngineError, match=r"EMBEDDING fp32 \[-1, 192\].*promise.*\[-1, 256\]"):
-        engines.build(wider, "fp16", ahead_of_time(["sm80"]))
+        ahead_of_time(["sm80"]).build(wider, "fp16")
 
     assert recorded(demo) == before
 
@@ -195,7 +195,7 @@ def test_ctrl_c_stops_the_compiler_and_leaves_nothing(demo: Bundle) -> None:
 
     before, handler = recorded(demo), signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        engines.build(demo, "fp16", ahead_of_time(["sm80"]), detail=press)
+        ahead_of_time(["sm80"]).build(demo, "fp16", detail=press)
 
     assert recorded(demo) == before
     assert {f"engines/{path.name}" for path in demo.file("engines").iterdir()} == set(before)
@@ -213,14 +213,14 @@ def test_ctrl_c_stops_the_compiler_and_leaves_nothing(demo: Bundle) -> None:
 )
 def test_options_that_do_not_fit_are_refused(options: Options, message: str, demo: Bundle) -> None:
     with pytest.raises(EngineError, match=message):
-        engines.build(demo, "fp32", ahead_of_time(["sm89"]), options)
+        ahead_of_time(["sm89"]).build(demo, "fp32", options)
 
 
 def test_precisions_without_graphs_or_engines_are_refused(demo: Bundle) -> None:
     with pytest.raises(BundleError, match="no image encoder as onnx bf16"):
-        engines.build(demo, "bf16", ahead_of_time(["sm89"]))
+        ahead_of_time(["sm89"]).build(demo, "bf16")
     with pytest.raises(EngineError, match="int8 graphs are for ONNX Runtime on CPUs"):
-        engines.build(demo, "int8", ahead_of_time(["sm89"]))
+        ahead_of_time(["sm89"]).build(demo, "int8")
 
 
 def test_an_engine_is_run_only_where_it_can_run(
@@ -266,7 +266,7 @@ def test_the_way_of_the_full_tensorrt_is_taken_up_to_the_driver(
     before, seen = recorded(demo), []
 
     with pytest.raises(EngineError, match="Could not deserialize engine"):
-        engines.build(demo, "fp32", here, options, detail=seen.append)
+        here.build(demo, "fp32", options, detail=seen.append)
 
     assert "Building engine" in seen
     (cache,) = (tmp_path / "cache" / "tritonclip" / "tensorrt").glob("*.timing")

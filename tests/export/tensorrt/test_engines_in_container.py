@@ -23,10 +23,10 @@ from tritonclip_export.bundle import Bundle
 from tritonclip_export.errors import EngineError
 from tritonclip_export.server import container
 from tritonclip_export.server.container import ContainerError
-from tritonclip_export.tensorrt import in_container
+from tritonclip_export.tensorrt.in_container import Image
 from tritonclip_export.tensorrt.options import Options
 
-IMAGE = container.nvidia_image("26.07")
+IMAGE = Image(container.nvidia_image("26.07"))
 
 # Runs the command in place of a container: mounts become their sources, the working folder too.
 DOCKER = """
@@ -122,7 +122,7 @@ PLANS = ["image_encoder.fp32.sm89.plan", "text_encoder.fp32.sm89.plan"]
 def test_one_docker_run_builds_both_engines_and_this_machine_records_them(
     demo: Bundle, calls: Path
 ) -> None:
-    done = in_container.build(demo, "fp32", IMAGE, device="device=1")
+    done = Image(IMAGE.name, "device=1").build(demo, "fp32")
 
     assert number(calls) == 1
     assert plans(demo) == PLANS
@@ -139,9 +139,9 @@ def test_one_docker_run_builds_both_engines_and_this_machine_records_them(
     assert image.built_with == {"tensorrt": "11.1.0.106"}
     assert demo.file(image.file).stat().st_uid == os.getuid()
 
-    again = in_container.build(done.bundle, "fp32", IMAGE, device="device=1")
+    again = Image(IMAGE.name, "device=1").build(done.bundle, "fp32")
     assert (again.built, again.unchanged, number(calls)) == ((), done.built, 1)
-    in_container.build(done.bundle, "fp32", container.nvidia_image("26.09"))
+    Image(container.nvidia_image("26.09")).build(done.bundle, "fp32")
     assert number(calls) == 2
 
 
@@ -157,7 +157,7 @@ def test_the_command_can_be_run_by_hand_and_its_results_are_picked_up(
         version_compatible=True,
         refittable=True,
     )
-    command = in_container.command(demo, "fp32", IMAGE, options)
+    command = IMAGE.command(demo, "fp32", options)
     words = shlex.split(shlex.join(command))
     assert words == command
     assert f"--user={os.getuid()}:{os.getgid()}" in command
@@ -176,7 +176,7 @@ def test_the_command_can_be_run_by_hand_and_its_results_are_picked_up(
     subprocess.run(command, check=True, capture_output=True)
     # Elsewhere there may be neither Docker nor a GPU.
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
-    done = in_container.build(demo, "fp32", IMAGE, options)
+    done = IMAGE.build(demo, "fp32", options)
 
     assert len(done.built) == 2
     assert number(calls) == 1
@@ -189,18 +189,18 @@ def test_the_command_can_be_run_by_hand_and_its_results_are_picked_up(
 def test_a_build_that_fails_tells_why_and_leaves_what_was_there(
     demo: Bundle, calls: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = in_container.build(demo, "fp32", IMAGE).built
+    before = IMAGE.build(demo, "fp32").built
     monkeypatch.setenv("TRTEXEC", "fails")
 
     with pytest.raises(EngineError, match=r"text_encoder.onnx .* ran out of memory .*\.log$"):
-        in_container.build(demo, "fp32", IMAGE, Options(max_batch=16))
+        IMAGE.build(demo, "fp32", Options(max_batch=16))
 
     assert tuple(a for a in Bundle.load(demo.path).info.artifacts if a.engine) == before
     assert plans(demo) == [".container", *PLANS]
     assert not list(demo.file("engines/.container").glob("*.partial"))
 
     monkeypatch.delenv("TRTEXEC")
-    in_container.build(demo, "fp32", IMAGE, Options(max_batch=16))
+    IMAGE.build(demo, "fp32", Options(max_batch=16))
     assert plans(demo) == PLANS
     assert calls.read_text().splitlines()[-1].count("--onnx=") == 1  # the image's was done
 
@@ -211,7 +211,7 @@ def test_an_image_with_an_old_tensorrt_is_refused_before_it_compiles(
     monkeypatch.setenv("IMAGE_TRT_VERSION", "10.9.0.34")
 
     with pytest.raises(ContainerError, match="exit status 4"):
-        in_container.build(demo, "fp32", IMAGE)
+        IMAGE.build(demo, "fp32")
 
     assert number(calls) == 1
     assert "TensorRT 10.9.0.34 is too old" in capfd.readouterr().err
@@ -224,14 +224,14 @@ def test_a_machine_without_a_gpu_is_told_so_before_docker_is(
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
 
     with pytest.raises(EngineError, match=r"here is none: no NVIDIA driver.*--dry-run"):
-        in_container.build(demo, "fp32", IMAGE)
+        IMAGE.build(demo, "fp32")
 
 
 def test_a_signal_ends_the_compiler_and_removes_what_is_half(
     demo: Bundle, calls: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRTEXEC", "hangs")
-    process = subprocess.Popen(in_container.command(demo, "fp32", IMAGE, Options()))
+    process = subprocess.Popen(IMAGE.command(demo, "fp32", Options()))
     results = demo.file("engines/.container")
     while not list(results.glob("*.partial")):
         time.sleep(0.02)
@@ -246,12 +246,12 @@ def test_a_signal_ends_the_compiler_and_removes_what_is_half(
 def test_the_layer_information_must_name_the_tensors_of_the_graph(
     demo: Bundle, calls: Path
 ) -> None:
-    subprocess.run(in_container.command(demo, "fp32", IMAGE, Options()), check=True)
+    subprocess.run(IMAGE.command(demo, "fp32", Options()), check=True)
     for file in demo.file("engines/.container").glob("*.layers"):
         file.write_text(json.dumps({"Layers": [], "Bindings": ["input", "output"]}))
 
     with pytest.raises(EngineError, match="has other tensors than image_encoder"):
-        in_container.build(demo, "fp32", IMAGE)
+        IMAGE.build(demo, "fp32")
 
     assert number(calls) == 1
     assert not [a for a in Bundle.load(demo.path).info.artifacts if a.engine]
