@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import sys
 from collections.abc import Callable
 from typing import Annotated
@@ -19,6 +18,7 @@ from tritonclip_cli import (
     tuning,
 )
 from tritonclip_cli.failures import report
+from tritonclip_cli.groups import flat
 
 app = typer.Typer(
     name="tritonclip",
@@ -32,6 +32,8 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
+        import importlib.metadata
+
         typer.echo(f"tritonclip {importlib.metadata.version('tritonclip')}")
         raise typer.Exit
 
@@ -62,7 +64,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
 }
 for _panel, _commands in _COMMANDS.items():
     for _command in _commands:
-        app.command(rich_help_panel=_panel)(_command)
+        app.command(rich_help_panel=_panel)(flat(_command))
 
 
 def main() -> None:

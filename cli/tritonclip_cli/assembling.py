@@ -2,44 +2,110 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from enum import Enum
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from tritonclip.errors import InvalidArgument
 from tritonclip_cli import output
-from tritonclip_cli.output import Json
+from tritonclip_cli.groups import Group
+from tritonclip_cli.options import Json
 from tritonclip_export.repository.runtimes import IN_PYTHON, Accelerator, Device, Runtime
 
 if TYPE_CHECKING:
     from tritonclip_export.repository.assemble import Assembled
+    from tritonclip_export.served.parameters import Limits
+    from tritonclip_export.tensorrt.serving_version import Target
+
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
 
-class Precision(str, Enum):
-    """Of the encoders."""
+@dataclass(frozen=True)
+class Images(Group):
+    """How images become pixels, and what one image of a request may be."""
 
-    fp32 = "fp32"
-    fp16 = "fp16"
-    bf16 = "bf16"
-    int8 = "int8"
+    preprocess: Annotated[
+        Literal["exact", "draft", "dali"],
+        typer.Option(
+            help="exact: the checkpoint's own pixels. draft: large JPEGs in a fraction of the "
+            "time. dali: JPEGs on the GPU."
+        ),
+    ] = "exact"
+    max_image_bytes: Annotated[int | None, typer.Option(help="Limit for one image.")] = None
+    max_image_pixels: Annotated[int | None, typer.Option(help="Limit for one image.")] = None
+
+    def limits(self) -> Limits:
+        """The limits that were given; the usual ones where none was."""
+        from tritonclip_export.served.parameters import Limits
+
+        given = {
+            "max_image_bytes": self.max_image_bytes,
+            "max_image_pixels": self.max_image_pixels,
+        }
+        return Limits(**{name: limit for name, limit in given.items() if limit is not None})
 
 
-class Preprocess(str, Enum):
-    """How images become pixels."""
+@dataclass(frozen=True)
+class Engines(Group, panel="Runtime tensorrt"):
+    """How engines are executed, and by which TensorRT."""
 
-    exact = "exact"
-    draft = "draft"
-    dali = "dali"
+    tag: Annotated[
+        str | None, typer.Option(help="Release of the container that will serve, like 26.07.")
+    ] = None
+    tensorrt: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VERSION",
+            help="The TensorRT in it. (default: read from its image, or from a table)",
+        ),
+    ] = None
+    cuda_graphs: Annotated[
+        bool,
+        typer.Option(
+            help="Record launches of kernels and replay them: faster, for some GPU memory."
+        ),
+    ] = True
+
+    def target(self, runtime: Runtime) -> Target | None:
+        """The TensorRT that loads the engines; None for a runtime that has none."""
+        from tritonclip_export.server import container
+        from tritonclip_export.tensorrt import serving_version
+
+        if runtime == "tensorrt":
+            return serving_version.find(self.tag or container.TAG, version=self.tensorrt)
+        if self.tag or self.tensorrt:
+            raise InvalidArgument("--tag and --tensorrt go with --runtime tensorrt")
+        return None
 
 
-_ENGINES = "Runtime tensorrt"
-_GRAPHS = "Runtimes python, onnxruntime and openvino"
+@dataclass(frozen=True)
+class Graphs(Group, panel="Runtimes python, onnxruntime and openvino"):
+    """Where graphs are executed, and by what."""
+
+    device: Annotated[Device | None, typer.Option(help="(default: a GPU where there is one)")] = (
+        None
+    )
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Of one instance on the CPU. (default: one a core)")
+    ] = None
+    accelerator: Annotated[
+        Accelerator,
+        typer.Option(help="onnxruntime on a GPU. tensorrt builds engines while the server starts."),
+    ] = "cuda"
+    engine_cache: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="On the server, writable: keeps what --accelerator tensorrt built.",
+        ),
+    ] = None
 
 
 def assemble(
     bundles: Annotated[list[Path], typer.Argument(help="Folders that `export` wrote.")],
+    *,
     to: Annotated[
         Path, typer.Option("--output", "-o", help="The repository's folder; may be in use.")
     ] = Path("repository"),
@@ -61,15 +127,7 @@ def assemble(
         int | None,
         typer.Option(min=1, help="Of each encoder, on each GPU or on the CPU. (default: 1)"),
     ] = None,
-    preprocess: Annotated[
-        Preprocess,
-        typer.Option(
-            help="exact: the checkpoint's own pixels. draft: large JPEGs in a fraction of the "
-            "time. dali: JPEGs on the GPU."
-        ),
-    ] = Preprocess.exact,
-    max_image_bytes: Annotated[int | None, typer.Option(help="Limit for one image.")] = None,
-    max_image_pixels: Annotated[int | None, typer.Option(help="Limit for one image.")] = None,
+    images: Images,
     untuned: Annotated[
         bool,
         typer.Option(
@@ -79,110 +137,64 @@ def assemble(
     prune: Annotated[
         bool, typer.Option("--prune", help="Remove models of bundles that are not named.")
     ] = False,
-    tag: Annotated[
-        str | None,
-        typer.Option(
-            help="Release of the container that will serve, like 26.07.", rich_help_panel=_ENGINES
-        ),
-    ] = None,
-    tensorrt: Annotated[
-        str | None,
-        typer.Option(
-            metavar="VERSION",
-            help="The TensorRT in it. (default: read from its image, or from a table)",
-            rich_help_panel=_ENGINES,
-        ),
-    ] = None,
-    cuda_graphs: Annotated[
-        bool,
-        typer.Option(
-            help="Record launches of kernels and replay them: faster, for some GPU memory.",
-            rich_help_panel=_ENGINES,
-        ),
-    ] = True,
-    device: Annotated[
-        Device | None,
-        typer.Option(help="(default: a GPU where there is one)", rich_help_panel=_GRAPHS),
-    ] = None,
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Of one instance on the CPU. (default: one a core)", rich_help_panel=_GRAPHS
-        ),
-    ] = None,
-    accelerator: Annotated[
-        Accelerator,
-        typer.Option(
-            help="onnxruntime on a GPU. tensorrt builds engines while the server starts.",
-            rich_help_panel=_GRAPHS,
-        ),
-    ] = "cuda",
-    engine_cache: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="On the server, writable: keeps what --accelerator tensorrt built.",
-            rich_help_panel=_GRAPHS,
-        ),
-    ] = None,
+    engines: Engines,
+    graphs: Graphs,
     json: Json = False,
 ) -> None:
     """Assemble bundles into one Triton model repository."""
-    from tritonclip.errors import InvalidArgument
     from tritonclip_export.bundle import Bundle
     from tritonclip_export.repository import assemble
     from tritonclip_export.repository.execution import Execution
-    from tritonclip_export.served.parameters import Limits
-    from tritonclip_export.server import container
-    from tritonclip_export.tensorrt import serving_version
 
-    engines = runtime == "tensorrt"
-    if (tag or tensorrt) and not engines:
-        raise InvalidArgument("--tag and --tensorrt go with --runtime tensorrt")
-    limits = {"max_image_bytes": max_image_bytes, "max_image_pixels": max_image_pixels}
+    execution = Execution(
+        precision=precision,
+        device=graphs.device,
+        instances=instances or 1,
+        threads=graphs.threads,
+        accelerator=graphs.accelerator,
+        engine_cache=graphs.engine_cache,
+        cuda_graphs=engines.cuda_graphs,
+        target=engines.target(runtime),
+    )
     loaded = [Bundle.load(path) for path in bundles]
     done = assemble.assemble(
         loaded,
         to,
         runtime=runtime,
-        execution=Execution(
-            precision=precision.value if precision else None,
-            device=device,
-            instances=instances or 1,
-            threads=threads,
-            accelerator=accelerator,
-            engine_cache=engine_cache,
-            cuda_graphs=cuda_graphs,
-            target=serving_version.find(tag or container.TAG, version=tensorrt)
-            if engines
-            else None,
-        ),
-        limits=Limits(**{key: value for key, value in limits.items() if value is not None}),
-        preprocess=preprocess.value,
+        execution=execution,
+        limits=images.limits(),
+        preprocess=images.preprocess,
         prune=prune,
-        keep_tuned=not untuned and instances is None and threads is None,
+        keep_tuned=not untuned and instances is None and graphs.threads is None,
     )
     if json:
         output.print_json(asdict(done))
         return
     _print_models(done)
-    serve = f"tritonclip serve {to}"
-    if runtime not in IN_PYTHON:
-        on_gpu = engines or not (device == "cpu" or precision is Precision.int8)
-        serve += " --container" + (f" --tag {tag}" if tag else "") + " --gpus all" * on_gpu
+    console = output.console()
     if precision is None and "int8" in done.precisions.values():
-        output.console().print(
+        console.print(
             "encoders in int8, which this CPU is fast at  [dim]exact ones: --precision fp32[/]"
         )
-    if runtime == "python" and all(b.precisions_as("openvino") for b in loaded):
-        output.console().print(
+    if runtime == "python" and all(bundle.precisions_as("openvino") for bundle in loaded):
+        console.print(
             "[dim]the OpenVINO models that were built are served with --runtime openvino[/]"
         )
     for missing in done.missing:
-        output.console().print(f"[yellow]missing[/]  {missing.file}")
+        console.print(f"[yellow]missing[/]  {missing.file}")
     for command in dict.fromkeys(missing.command for missing in done.missing):
-        output.console().print(f"[dim]build it:[/] {command}")
-    output.console().print(f"repository [bold]{to}[/]  [dim]next: {serve}[/]")
+        console.print(f"[dim]build it:[/] {command}")
+    on_cpu = graphs.device == "cpu" or precision == "int8"
+    serve = _serve(to, runtime, engines.tag, on_cpu=on_cpu)
+    console.print(f"repository [bold]{to}[/]  [dim]next: {serve}[/]")
+
+
+def _serve(repository: Path, runtime: Runtime, tag: str | None, *, on_cpu: bool) -> str:
+    """The command that serves what was assembled."""
+    words = f"tritonclip serve {repository}"
+    if runtime not in IN_PYTHON:
+        words += " --container" + f" --tag {tag}" * bool(tag) + " --gpus all" * (not on_cpu)
+    return words
 
 
 def _print_models(done: Assembled) -> None:

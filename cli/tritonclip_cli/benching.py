@@ -2,86 +2,100 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tritonclip.errors import InvalidArgument
 from tritonclip_cli import output
-from tritonclip_cli.output import Json
-from tritonclip_cli.queries import LOCAL, Model, Url
+from tritonclip_cli.bench_table import print_measurements
+from tritonclip_cli.groups import Group
+from tritonclip_cli.options import Connection, Json, file, folder
 
 if TYPE_CHECKING:
+    from tritonclip_export.bench.bench import Pace
+    from tritonclip_export.bench.measure import Protocol
     from tritonclip_export.bench.results import Measurement
-
-_WHAT = "What is sent"
-_HOW = "How it is sent"
-_LONG = "For how long"
+    from tritonclip_export.bench.workloads import Workload
 
 
-def bench(
-    url: Url = LOCAL,
-    model: Model = None,
+@dataclass(frozen=True)
+class Sent(Group, panel="What is sent"):
+    """Workloads by name, or files of one's own."""
+
     workloads: Annotated[
         str,
         typer.Option(
             help="jpeg-640x480, jpeg-12mp, png-640x480, jpeg-224x224, text-short, text-medium, "
-            "text-long; comma-separated.",
-            rich_help_panel=_WHAT,
+            "text-long; comma-separated."
         ),
-    ] = "jpeg-640x480,text-short",
-    images: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            file_okay=False,
-            help="A folder of your own images, instead.",
-            rich_help_panel=_WHAT,
-        ),
-    ] = None,
-    texts: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            dir_okay=False,
-            help="A file of your own texts, one a line, instead.",
-            rich_help_panel=_WHAT,
-        ),
-    ] = None,
-    batch: Annotated[
-        int, typer.Option(min=1, help="Items in a request.", rich_help_panel=_WHAT)
-    ] = 1,
+    ] = "jpeg-640x480,text-short"
+    images: Annotated[Path | None, folder("A folder of your own images, instead.")] = None
+    texts: Annotated[Path | None, file("A file of your own texts, one a line, instead.")] = None
+    batch: Annotated[int, typer.Option(min=1, help="Items in a request.")] = 1
+
+    def chosen(self) -> list[Workload]:
+        """What was asked for: one's own files, or else those that were named."""
+        from tritonclip_export import samples
+        from tritonclip_export.bench import workloads
+
+        if not (self.images or self.texts):
+            return workloads.named(self.workloads)
+        images = [workloads.of_files(samples.images_in(self.images))] if self.images else []
+        texts = [workloads.of_texts(samples.texts_in(self.texts))] if self.texts else []
+        return images + texts
+
+
+@dataclass(frozen=True)
+class Sending(Group, panel="How it is sent"):
+    """By how many callers, or at which rates."""
+
     concurrency: Annotated[
         str,
-        typer.Option(
-            help="Closed loop: callers, each waiting for its answer. Comma-separated.",
-            rich_help_panel=_HOW,
-        ),
-    ] = "1,8,32",
+        typer.Option(help="Closed loop: callers, each waiting for its answer. Comma-separated."),
+    ] = "1,8,32"
     rate: Annotated[
         str | None,
         typer.Option(
             help="Open loop instead: requests a second, whatever the server does. Latency counts "
-            "from when a request was due. Comma-separated.",
-            rich_help_panel=_HOW,
+            "from when a request was due. Comma-separated."
         ),
-    ] = None,
-    in_flight: Annotated[
-        int,
-        typer.Option(min=1, help="With --rate: the most at a time.", rich_help_panel=_HOW),
-    ] = 64,
-    processes: Annotated[
-        int, typer.Option(min=1, help="That make the load.", rich_help_panel=_HOW)
-    ] = 1,
-    warmup: Annotated[
-        float, typer.Option(min=0, help="Seconds before each.", rich_help_panel=_LONG)
-    ] = 3,
-    seconds: Annotated[
-        float, typer.Option(min=0.1, help="Of one repeat.", rich_help_panel=_LONG)
-    ] = 10,
-    repeats: Annotated[
-        int, typer.Option(min=1, help="For the confidence interval.", rich_help_panel=_LONG)
-    ] = 3,
+    ] = None
+    in_flight: Annotated[int, typer.Option(min=1, help="With --rate: the most at a time.")] = 64
+    processes: Annotated[int, typer.Option(min=1, help="That make the load.")] = 1
+
+    def paces(self) -> list[Pace]:
+        """One for each number that was given."""
+        from tritonclip_export.bench.bench import Pace
+
+        if self.rate:
+            return [Pace(self.in_flight, rate) for rate in _numbers(self.rate)]
+        return [Pace(int(callers)) for callers in _numbers(self.concurrency)]
+
+
+@dataclass(frozen=True)
+class Length(Group, panel="For how long"):
+    """Seconds, and how often."""
+
+    warmup: Annotated[float, typer.Option(min=0, help="Seconds before each.")] = 3
+    seconds: Annotated[float, typer.Option(min=0.1, help="Of one repeat.")] = 10
+    repeats: Annotated[int, typer.Option(min=1, help="For the confidence interval.")] = 3
+
+    def protocol(self) -> Protocol:
+        """The same for what measures."""
+        from tritonclip_export.bench.measure import Protocol
+
+        return Protocol(self.warmup, self.seconds, self.repeats)
+
+
+def bench(
+    connection: Connection,
+    sent: Sent,
+    sending: Sending,
+    length: Length,
     to: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the whole report to a JSON file.")
     ] = None,
@@ -96,61 +110,49 @@ def bench(
     The load comes from this machine: on the server's own, the two share the cores, and the table
     says how much of them the generator took.
     """
-    from tritonclip import Client
-    from tritonclip.endpoint import parse_endpoint
-    from tritonclip_export import samples
-    from tritonclip_export.bench import environment
-    from tritonclip_export.bench import workloads as known
-    from tritonclip_export.bench.measure import Protocol, measure, triton_service
-    from tritonclip_export.bench.results import Report
-    from tritonclip_export.bench.workers import workers
+    from tritonclip_export.bench.bench import bench
 
-    wanted = [] if images or texts else known.named(workloads)
-    if images:
-        wanted.append(known.of_files(samples.images_in(images)))
-    if texts:
-        wanted.append(known.of_texts(samples.texts_in(texts)))
-    loads: list[tuple[int, float | None]] = [(int(c), None) for c in _numbers(concurrency)]
-    if rate:
-        loads = [(in_flight, requests) for requests in _numbers(rate)]
-    with Client(url, model=model) as client:
-        info, health = client.info(), client.health()
-    service = triton_service(parse_endpoint(url), info.name)
-    protocol = Protocol(warmup, seconds, repeats)
-    began, measurements = environment.here(triton=health.server_version or "unknown"), []
-    with workers(processes) as pool:
-        for workload in wanted:
-            for callers, requests in loads:
-                measured = measure(
-                    service,
-                    workload,
-                    pool,
-                    protocol,
-                    concurrency=callers,
-                    rate=requests,
-                    batch=batch,
-                )
-                measurements.append(measured)
-                output.console(stderr=True).print(_line(measured))
-    report = Report(
-        **dict(began),
-        about={
-            "model": info.name,
-            "source": info.source,
-            "precision": info.precision,
-            "runtime": info.runtime,
-            "preprocess": info.preprocess,
-        },
-        measurements=tuple(measurements),
+    progress = output.console(stderr=True)
+    report = bench(
+        connection.url,
+        sent.chosen(),
+        sending.paces(),
+        model=connection.model,
+        protocol=length.protocol(),
+        processes=sending.processes,
+        batch=sent.batch,
+        show=lambda measured: progress.print(_line(measured)),
     )
     if to:
         report.save(to)
     if plot:
-        _draw(measurements, plot, info.source)
+        _draw(report.measurements, plot, report.about["source"])
     if json:
         output.print_json(report.model_dump(mode="json"))
     else:
-        _print_report(measurements)
+        print_measurements(report.measurements)
+
+
+def _line(measured: Measurement) -> str:
+    load = f"{measured.rate:g}/s" if measured.rate else f"concurrency {measured.concurrency}"
+    return f"[green]✓[/] {measured.workload}, {load} [dim]{measured.throughput.mean:,.1f}/s[/]"
+
+
+def _draw(measurements: Sequence[Measurement], folder: Path, source: str) -> None:
+    from tritonclip_export.bench.plots import throughput_latency
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for workload in dict.fromkeys(m.workload for m in measurements):
+        chosen = [m for m in measurements if m.workload == workload]
+        drawn = throughput_latency(chosen, title=f"{source}: {workload}")
+        (folder / f"{workload}.svg").write_text(drawn, encoding="utf-8")
+
+
+def _numbers(listed: str) -> list[float]:
+    try:
+        return [float(number) for number in listed.split(",")]
+    except ValueError:
+        raise InvalidArgument(f"expected numbers like 1,8,32, not {listed!r}") from None
 
 
 def cost(
@@ -174,7 +176,6 @@ def cost(
     """Say what indexing costs: images per dollar, hours and dollars for a collection."""
     from dataclasses import asdict
 
-    from tritonclip.errors import InvalidArgument
     from tritonclip_export.bench import cost as costs
 
     if (rate is None) == (report is None):
@@ -199,7 +200,6 @@ def cost(
 
 
 def _best_rate(report: Path, workload: str) -> float:
-    from tritonclip.errors import InvalidArgument
     from tritonclip_export.bench.results import Report
 
     measurements = Report.load(report).measurements
@@ -208,77 +208,3 @@ def _best_rate(report: Path, workload: str) -> float:
         there = ", ".join(dict.fromkeys(m.workload for m in measurements))
         raise InvalidArgument(f"{report} has no workload {workload!r}; it has {there}")
     return max(rates)
-
-
-def _numbers(listed: str) -> list[float]:
-    from tritonclip.errors import InvalidArgument
-
-    try:
-        return [float(number) for number in listed.split(",")]
-    except ValueError:
-        raise InvalidArgument(f"expected numbers like 1,8,32, not {listed!r}") from None
-
-
-def _line(measured: Measurement) -> str:
-    load = f"{measured.rate:g}/s" if measured.rate else f"concurrency {measured.concurrency}"
-    return f"[green]✓[/] {measured.workload}, {load} [dim]{measured.throughput.mean:,.1f}/s[/]"
-
-
-def _print_report(measurements: list[Measurement]) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("workload", "load"):
-        table.add_column(column, no_wrap=True)
-    for column in ("items/s", "p50", "p90", "p99", "p99.9", "server", "MiB", "sender"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for m in measurements:
-        tail = (m.latency.p50, m.latency.p90, m.latency.p99, m.latency.p999) if m.latency else ()
-        table.add_row(
-            m.workload,
-            f"{m.rate:g}/s" if m.rate else str(m.concurrency),
-            f"{m.throughput:,.1f}",
-            *([f"{value:.1f}" for value in tail] or [""] * 4),
-            "" if m.usage is None else f"{m.usage.cores:.2f}",
-            "" if m.usage is None else f"{m.usage.memory_mib:.0f}",
-            f"{m.generator.cores:.2f}",
-        )
-    console = output.console()
-    output.print_table(table)
-    console.print("[dim]± of the mean, 95 %; latency in ms; server and sender in cores in use[/]")
-    _print_steps(measurements)
-    for m in measurements:
-        for doubt in m.doubts():
-            console.print(f"[yellow]{m.workload}, {m.rate or m.concurrency:g}:[/] {doubt}")
-
-
-def _print_steps(measurements: list[Measurement]) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("where the time goes", no_wrap=True)
-    for column in ("load", "batch", "queue", "input", "infer", "output"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for m in measurements:
-        for step in m.steps:
-            times = (step.queue_ms, step.input_ms, step.infer_ms, step.output_ms)
-            table.add_row(
-                step.model,
-                f"{m.rate:g}/s" if m.rate else str(m.concurrency),
-                f"{step.batch:.1f}",
-                *(f"{time:.2f}" for time in times),
-            )
-    if table.row_count:
-        output.console().print()
-        output.print_table(table)
-        output.console().print("[dim]ms a request on average, as Triton counts them[/]")
-
-
-def _draw(measurements: list[Measurement], folder: Path, source: str) -> None:
-    from tritonclip_export.bench.plots import throughput_latency
-
-    folder.mkdir(parents=True, exist_ok=True)
-    for workload in dict.fromkeys(m.workload for m in measurements):
-        chosen = [m for m in measurements if m.workload == workload]
-        drawn = throughput_latency(chosen, title=f"{source}: {workload}")
-        (folder / f"{workload}.svg").write_text(drawn, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What `build` shows: its steps as they go on, and a table of engines."""
+"""What `build` shows: the graphs that were written, or a table of engines."""
 
 from __future__ import annotations
 
@@ -71,12 +71,3 @@ def _print_engines(built: tuple[Artifact, ...], unchanged: tuple[Artifact, ...])
 
 def _mib(size: int) -> str:
     return f"{size / 2**20:.0f} MiB"
-
-
-class Steps(output.Steps):
-    """Steps that tell what goes on within them."""
-
-    def detail(self, text: str) -> None:
-        """Show `text` after the current step."""
-        if self._status is not None:
-            self._status.update(f"{self._step} [dim]{text}[/]")

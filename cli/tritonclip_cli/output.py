@@ -6,16 +6,12 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.status import Status
     from rich.table import Table
-
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def print_json(value: Any) -> None:
@@ -60,6 +56,11 @@ class Steps:
         self._step, self._began = step, time.monotonic()
         self._status = self._console.status(step)
         self._status.start()
+
+    def detail(self, text: str) -> None:
+        """Show `text` after the current step."""
+        if self._status is not None:
+            self._status.update(f"{self._step} [dim]{text}[/]")
 
     def __enter__(self) -> Steps:
         return self

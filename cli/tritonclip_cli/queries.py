@@ -8,36 +8,19 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from tritonclip.errors import InvalidArgument, InvalidInput
 from tritonclip_cli import output
-from tritonclip_cli.output import Json
+from tritonclip_cli.options import Connection, Json
 from tritonclip_export.samples import images_in
 
 if TYPE_CHECKING:
     from tritonclip.types import Classification, FloatArray
-
-Url = Annotated[
-    str,
-    typer.Option("--url", "-u", envvar="TRITONCLIP_URL", help="HOST:PORT (gRPC) or http://..."),
-]
-Model = Annotated[
-    str | None, typer.Option("--model", "-m", help="The bundle's name, if the server has several.")
-]
-LOCAL = "127.0.0.1:8001"
-
-
-class Long(str, Enum):
-    """What becomes of a text beyond the context length."""
-
-    cut = "cut"
-    mean = "mean"
 
 
 def embed(
@@ -45,19 +28,19 @@ def embed(
         list[str],
         typer.Argument(help="Image files and folders; with --text, texts. - reads lines of stdin."),
     ],
+    *,
     text: Annotated[bool, typer.Option("--text", "-t", help="The inputs are texts.")] = False,
     long: Annotated[
-        Long,
+        Literal["cut", "mean"],
         typer.Option(help="Texts beyond the model's context: cut off, or the mean of their parts."),
-    ] = Long.cut,
+    ] = "cut",
     to: Annotated[
         Path | None,
         typer.Option(
             "--output", "-o", help="A .npy, .npz, .parquet or .jsonl file. [jsonl, stdout]"
         ),
     ] = None,
-    url: Url = LOCAL,
-    model: Model = None,
+    connection: Connection,
     json: Json = False,
 ) -> None:
     """Embed images or texts.
@@ -65,7 +48,6 @@ def embed(
     An image that cannot be embedded is reported and left out (in a .npy, which has no names, its
     row is NaN); the others are written all the same, and the exit status is 1.
     """
-    from tritonclip import Client
     from tritonclip_cli.embedding_files import open_writer
 
     items = _lines(inputs) if text else _image_files(inputs)
@@ -79,11 +61,11 @@ def embed(
             yield item
 
     began = time.monotonic()
-    with Client(url, model=model) as client, _counting(quiet=to is None or json) as show:
+    with connection.client() as client, _counting(quiet=to is None or json) as show:
         dim = client.info().dim
         stream: Callable[..., Iterator[FloatArray]] = client.stream_images
         if text:
-            stream = partial(client.stream_texts, long=long.value)
+            stream = partial(client.stream_texts, long=long)
         with open_writer(to, dim=dim) as writer:
             for vector in stream(remembered(), on_error=failed.append):
                 writer.write(waiting.popleft(), vector)
@@ -104,6 +86,7 @@ def embed(
 
 def classify(
     images: Annotated[list[str], typer.Argument(help="Image files and folders.")],
+    *,
     labels: Annotated[
         str | None, typer.Option("--labels", "-l", help="Comma-separated: 'cat, dog, teapot'.")
     ] = None,
@@ -115,15 +98,13 @@ def classify(
         typer.Option(help="photo, openai (80 prompts), plain, or a sentence with {}; repeatable."),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Labels to show for each image.")] = 3,
-    url: Url = LOCAL,
-    model: Model = None,
+    connection: Connection,
     json: Json = False,
 ) -> None:
     """Classify images by labels the model was never trained for.
 
     An image that cannot be embedded is reported and left out; the exit status is then 1.
     """
-    from tritonclip import Client
     from tritonclip.scoring import classifications
 
     wanted = _labels(labels, labels_file)
@@ -133,7 +114,7 @@ def classify(
     if not files:
         raise InvalidArgument(f"no images in {' '.join(images)!r}")
     failed: list[InvalidInput] = []
-    with Client(url, model=model) as client:
+    with connection.client() as client:
         label_vectors = client.label_embeddings(wanted, templates)
         vectors = client.embed_images(files, on_error=failed.append)
         bad = {error.index for error in failed}
@@ -171,11 +152,9 @@ def _print_classified(results: Sequence[tuple[str, Classification]], top: int) -
     output.print_table(table)
 
 
-def info(url: Url = LOCAL, model: Model = None, json: Json = False) -> None:
+def info(connection: Connection, json: Json = False) -> None:
     """Show what a running server serves, and whether it is well."""
-    from tritonclip import Client
-
-    with Client(url, model=model) as client:
+    with connection.client() as client:
         health = client.health()
         described = client.info()
     if json:

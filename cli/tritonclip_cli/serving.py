@@ -5,109 +5,159 @@ from __future__ import annotations
 import json as json_lines
 import shlex
 import signal
-from enum import Enum
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from tritonclip.errors import InvalidArgument
 from tritonclip_cli import output
-from tritonclip_cli.output import Json
+from tritonclip_cli.groups import Group
+from tritonclip_cli.options import Json
+
+if TYPE_CHECKING:
+    from tritonclip_export.server.ports import Ports
+    from tritonclip_export.server.server import Control, Server
 
 
-class LogLevel(str, Enum):
-    """The least severe lines of the server's log to show."""
+@dataclass(frozen=True)
+class Listening(Group):
+    """The address and the ports."""
 
-    error = "error"
-    warning = "warning"
-    info = "info"
-    verbose = "verbose"
-
-
-def serve(
-    repository: Annotated[Path, typer.Argument(help="What `assemble` wrote.")] = Path("repository"),
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1"
     http_port: Annotated[
         int | None, typer.Option(help="0: any free one. [8000, or a free one if busy]")
-    ] = None,
-    grpc_port: Annotated[int | None, typer.Option(help="Likewise. [8001]")] = None,
-    metrics_port: Annotated[int | None, typer.Option(help="Likewise. [8002]")] = None,
-    log_level: Annotated[LogLevel, typer.Option(help="Log lines to show.")] = LogLevel.warning,
+    ] = None
+    grpc_port: Annotated[int | None, typer.Option(help="Likewise. [8001]")] = None
+    metrics_port: Annotated[int | None, typer.Option(help="Likewise. [8002]")] = None
+
+    def ports(self) -> Ports:
+        """The ports alone."""
+        from tritonclip_export.server.ports import Ports
+
+        return Ports(http=self.http_port, grpc=self.grpc_port, metrics=self.metrics_port)
+
+
+@dataclass(frozen=True)
+class Changes(Group):
+    """How the models of a running server may change."""
+
     poll: Annotated[
         int | None,
         typer.Option(
             metavar="SECONDS", help="Follow changes of the repository, looking this often."
         ),
-    ] = None,
+    ] = None
     explicit: Annotated[
         bool,
         typer.Option("--explicit", help="Let callers load models anew, as `tune --server` does."),
-    ] = False,
+    ] = False
+
+    def control(self) -> Control:
+        """Triton's word for it."""
+        if self.explicit and self.poll is not None:
+            raise InvalidArgument("--explicit and --poll are two ways to change a running server")
+        if self.explicit:
+            return "explicit"
+        return "none" if self.poll is None else "poll"
+
+    @property
+    def poll_seconds(self) -> int:
+        """How often `poll` looks."""
+        return self.poll or 5
+
+    @property
+    def load(self) -> tuple[str, ...]:
+        """The models that `explicit` begins with."""
+        return ("*",) if self.explicit else ()
+
+
+@dataclass(frozen=True)
+class Container(Group):
+    """NVIDIA's container, and how it is run."""
+
     container: Annotated[
         bool,
         typer.Option("--container", help="NVIDIA's container instead of the server from PyPI."),
-    ] = False,
-    tag: Annotated[
-        str | None, typer.Option(help="With --container: its release, like 26.07.")
-    ] = None,
-    image: Annotated[str | None, typer.Option(help="With --container: another image.")] = None,
+    ] = False
+    tag: Annotated[str | None, typer.Option(help="With --container: its release, like 26.07.")] = (
+        None
+    )
+    image: Annotated[str | None, typer.Option(help="With --container: another image.")] = None
     gpus: Annotated[
         str | None, typer.Option(help="With --container: all, or device=0, as docker takes it.")
-    ] = None,
+    ] = None
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="With --container: print the command, do not run it.")
-    ] = False,
+    ] = False
+
+    def check(self) -> None:
+        """Refuse its options where it is not wanted."""
+        if not self.container and (self.tag or self.image or self.gpus or self.dry_run):
+            raise InvalidArgument("--tag, --image, --gpus and --dry-run go with --container")
+
+
+def serve(
+    repository: Annotated[Path, typer.Argument(help="What `assemble` wrote.")] = Path("repository"),
+    *,
+    listening: Listening,
+    log_level: Annotated[
+        Literal["error", "warning", "info", "verbose"], typer.Option(help="Log lines to show.")
+    ] = "warning",
+    changes: Changes,
+    container: Container,
     json: Json = False,
 ) -> None:
     """Serve a repository until Ctrl-C, on the tritonserver from PyPI or in NVIDIA's container."""
-    from tritonclip.errors import InvalidArgument
-    from tritonclip_export.server.ports import Ports
+    from tritonclip_export.server.log import Level
+    from tritonclip_export.server.server import Server
 
     # Also when started in the background of a script, where SIGINT is ignored, or by a service
     # manager, which sends SIGTERM.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    ports = Ports(http=http_port, grpc=grpc_port, metrics=metrics_port)
-    if explicit and poll is not None:
-        raise InvalidArgument("--explicit and --poll are two ways to change a running server")
-    control: Literal["none", "poll", "explicit"] = "none" if poll is None else "poll"
-    if explicit:
-        control = "explicit"
-    load = ("*",) if explicit else ()
-    if container:
-        from tritonclip_export.repository.assemble import server_arguments
-        from tritonclip_export.server import container as docker
-
-        command = docker.docker_run(
-            repository,
-            image=image or docker.image_name(tag or docker.TAG),
-            gpus=gpus,
-            host=host,
-            ports=ports,
-            control=control,
-            poll_seconds=poll or 5,
-            load=load,
-            extra_args=server_arguments(repository),
-        )
-        print(shlex.join(command))
-        if not dry_run:
-            docker.run(command)
+    container.check()
+    if container.container:
+        _serve_in(container, repository, listening, changes)
         return
-    if tag or image or gpus or dry_run:
-        raise InvalidArgument("--tag, --image, --gpus and --dry-run go with --container")
-    from tritonclip_export.server.log import Level
-    from tritonclip_export.server.server import Server
-
-    console = output.console(stderr=True)
     server = Server(
         repository,
-        host=host,
-        ports=ports,
-        control=control,
-        poll_seconds=poll or 5,
-        load=load,
-        log_level=Level[log_level.value.upper()],
+        host=listening.host,
+        ports=listening.ports(),
+        control=changes.control(),
+        poll_seconds=changes.poll_seconds,
+        load=changes.load,
+        log_level=Level[log_level.upper()],
     )
+    _run(server, repository, json=json)
+
+
+def _serve_in(
+    container: Container, repository: Path, listening: Listening, changes: Changes
+) -> None:
+    from tritonclip_export.repository.assemble import server_arguments
+    from tritonclip_export.server import container as docker
+
+    command = docker.docker_run(
+        repository,
+        image=container.image or docker.image_name(container.tag or docker.TAG),
+        gpus=container.gpus,
+        host=listening.host,
+        ports=listening.ports(),
+        control=changes.control(),
+        poll_seconds=changes.poll_seconds,
+        load=changes.load,
+        extra_args=server_arguments(repository),
+    )
+    print(shlex.join(command))
+    if not container.dry_run:
+        docker.run(command)
+
+
+def _run(server: Server, repository: Path, *, json: bool) -> None:
+    """Start a server, tell where it is, and wait for its end or Ctrl-C."""
+    console = output.console(stderr=True)
     try:
         with console.status(f"starting tritonserver on {repository}"):
             server.start()
@@ -128,8 +178,6 @@ def serve(
 
 def doctor(json: Json = False) -> None:
     """Show what this machine has, what it lacks, and the command that brings it."""
-    from dataclasses import asdict
-
     from tritonclip_export.doctor import diagnose
 
     checks = diagnose()

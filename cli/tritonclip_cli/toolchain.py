@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,8 @@ import typer
 
 from tritonclip.errors import InvalidArgument
 from tritonclip_cli import output
-from tritonclip_cli.output import Json
+from tritonclip_cli.groups import Group
+from tritonclip_cli.options import HubFolder, Json, file, folder
 from tritonclip_export.errors import ParityError
 
 if TYPE_CHECKING:
@@ -20,17 +22,6 @@ if TYPE_CHECKING:
     from tritonclip_export.export.token_outputs import Layers
 
 
-Source = Annotated[
-    Path | None,
-    typer.Option(
-        "--from",
-        exists=True,
-        file_okay=False,
-        help="Take files that live on the Hugging Face hub from this folder: ORG/NAME/FILE.",
-    ),
-]
-
-
 def models(
     words: Annotated[
         list[str] | None,
@@ -39,8 +30,6 @@ def models(
     json: Json = False,
 ) -> None:
     """List the architectures and pretrained tags that can be exported by name."""
-    from dataclasses import asdict
-
     from tritonclip_export.checkpoint import catalogue
 
     words = words or []
@@ -100,6 +89,40 @@ def _tags(entry: Entry) -> str:
     return "\n".join(f"{licence}: {' '.join(names)}" for licence, names in by_licence.items())
 
 
+@dataclass(frozen=True)
+class Outputs(Group):
+    """What the encoders give besides the embedding."""
+
+    outputs: Annotated[
+        str,
+        typer.Option(
+            help="embedding; with ',tokens' also every patch's and text token's vector, or only "
+            "one tower's with ',image_tokens' or ',text_tokens'."
+        ),
+    ] = "embedding"
+    image_layer: Annotated[
+        int, typer.Option(max=-1, help="Patch tokens after this layer; -1 is the last.")
+    ] = -2
+    text_layer: Annotated[
+        int, typer.Option(max=-1, help="Text tokens after this layer; -1 is the last.")
+    ] = -1
+
+    def layers(self) -> Layers:
+        """The optional outputs that were asked for, each with its layer."""
+        towers: dict[str, tuple[Tower, ...]] = {
+            "embedding": (),
+            "tokens": ("image", "text"),
+            "image_tokens": ("image",),
+            "text_tokens": ("text",),
+        }
+        words = [word.strip() for word in self.outputs.split(",")]
+        if unknown := [word for word in words if word not in towers]:
+            raise InvalidArgument(f"--outputs takes {', '.join(towers)}, not {unknown[0]!r}")
+        wanted = {tower for word in words for tower in towers[word]}
+        layers: Layers = {"image": self.image_layer, "text": self.text_layer}
+        return {tower: layer for tower, layer in layers.items() if tower in wanted}
+
+
 def export(
     checkpoint: Annotated[
         str,
@@ -108,6 +131,7 @@ def export(
             "(of open_clip or transformers)."
         ),
     ],
+    *,
     to: Annotated[
         Path | None, typer.Option("--output", "-o", help="The bundle's folder. [bundles/NAME]")
     ] = None,
@@ -119,23 +143,11 @@ def export(
         int | None,
         typer.Option(metavar="SEED", help="Random weights, for a bare ARCH: to try or benchmark."),
     ] = None,
-    source: Source = None,
+    source: HubFolder = None,
     language: Annotated[
         str | None, typer.Option(help="The language of all texts, for NLLB: eng_Latn, deu_Latn ...")
     ] = None,
-    outputs: Annotated[
-        str,
-        typer.Option(
-            help="embedding; with ',tokens' also every patch's and text token's vector, or only "
-            "one tower's with ',image_tokens' or ',text_tokens'."
-        ),
-    ] = "embedding",
-    image_layer: Annotated[
-        int, typer.Option(max=-1, help="Patch tokens after this layer; -1 is the last.")
-    ] = -2,
-    text_layer: Annotated[
-        int, typer.Option(max=-1, help="Text tokens after this layer; -1 is the last.")
-    ] = -1,
+    outputs: Outputs,
     force: Annotated[
         bool, typer.Option("--force", help="Export again though nothing changed.")
     ] = False,
@@ -146,7 +158,7 @@ def export(
     from tritonclip_export.export.writing import export as write_bundle
     from tritonclip_export.export.writing import up_to_date
 
-    tokens = _layers(outputs, image_layer, text_layer)
+    tokens = outputs.layers()
     with output.Steps() as step:
         step(f"loading {checkpoint}")
         reference = checkpoints.parse(checkpoint)
@@ -155,14 +167,13 @@ def export(
         loaded = checkpoints.load(
             reference, random_seed=random_weights, source=source, language=language
         )
-        bundle = None
+        kept = None
         if not force:
-            bundle = up_to_date(loaded, target, name=name, max_batch=max_batch, tokens=tokens)
-        fresh = bundle is None
-        if bundle is None:
-            bundle = write_bundle(
-                loaded, target, name=name, max_batch=max_batch, tokens=tokens, progress=step
-            )
+            kept = up_to_date(loaded, target, name=name, max_batch=max_batch, tokens=tokens)
+        bundle = kept or write_bundle(
+            loaded, target, name=name, max_batch=max_batch, tokens=tokens, progress=step
+        )
+    fresh = kept is None
     if json:
         output.print_json(
             {"path": target, "exported": fresh, **bundle.info.model_dump(mode="json")}
@@ -174,22 +185,6 @@ def export(
     output.console().print(f"{what} [bold]{target}[/]  [dim]next: tritonclip assemble {target}[/]")
 
 
-def _layers(outputs: str, image_layer: int, text_layer: int) -> Layers:
-    """The optional outputs that were asked for, each with its layer."""
-    towers: dict[str, tuple[Tower, ...]] = {
-        "embedding": (),
-        "tokens": ("image", "text"),
-        "image_tokens": ("image",),
-        "text_tokens": ("text",),
-    }
-    words = [word.strip() for word in outputs.split(",")]
-    if unknown := [word for word in words if word not in towers]:
-        raise InvalidArgument(f"--outputs takes {', '.join(towers)}, not {unknown[0]!r}")
-    wanted = {tower for word in words for tower in towers[word]}
-    layers: Layers = {"image": image_layer, "text": text_layer}
-    return {tower: layer for tower, layer in layers.items() if tower in wanted}
-
-
 def verify(
     bundle: Annotated[Path, typer.Argument(help="The bundle.")],
     server: Annotated[
@@ -198,18 +193,14 @@ def verify(
     checkpoint: Annotated[
         str | None, typer.Option(help="The checkpoint, if it is no longer where it was exported.")
     ] = None,
-    source: Source = None,
+    source: HubFolder = None,
     images: Annotated[
         Path | None,
-        typer.Option(
-            exists=True, file_okay=False, help="A folder of your own images. [twelve photographs]"
-        ),
+        folder("A folder of your own images. [twelve photographs]"),
     ] = None,
     texts: Annotated[
         Path | None,
-        typer.Option(
-            exists=True, dir_okay=False, help="A file of your own texts, one a line. [33 texts]"
-        ),
+        file("A file of your own texts, one a line. [33 texts]"),
     ] = None,
     report: Annotated[
         Path | None, typer.Option(dir_okay=False, help="Write figures and plots to this HTML file.")
@@ -217,16 +208,12 @@ def verify(
     json: Json = False,
 ) -> None:
     """Measure parity hop by hop, from the checkpoint's own library to a running server."""
-    from tritonclip_export import samples
     from tritonclip_export.bundle import Bundle
     from tritonclip_export.parity.inputs import Inputs
     from tritonclip_export.verification import verify as hops
 
     loaded = Bundle.load(bundle)
-    inputs = Inputs.read(
-        samples.images_in(images) if images else samples.sample_images(),
-        samples.texts_in(texts) if texts else samples.sample_texts(),
-    )
+    inputs = Inputs.of(images, texts)
     with output.Steps() as step:
         verified = hops.verify(
             loaded, inputs, checkpoint=checkpoint, hub_folder=source, server=server, progress=step

@@ -2,51 +2,89 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from tritonclip.errors import InvalidArgument
 from tritonclip_cli import output
-from tritonclip_cli.output import Json
+from tritonclip_cli.groups import Group
+from tritonclip_cli.options import Json, folder
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from tritonclip_export.bench.workloads import Workload
     from tritonclip_export.repository.setting import Setting
-    from tritonclip_export.tuning.search import Figures, Trial
+    from tritonclip_export.tuning.search import Figures, Objective, Trial
     from tritonclip_export.tuning.tune import Tuned
 
 
-class Objective(str, Enum):
+_CALLERS = {"throughput": 32, "latency": 4}
+_COLOURS = {"kept": "green", "refused": "red", "over the limit": "yellow"}
+
+
+@dataclass(frozen=True)
+class Goal(Group):
     """What counts as better."""
 
-    throughput = "throughput"
-    latency = "latency"
+    objective: Annotated[
+        Literal["throughput", "latency"],
+        typer.Option(help="Items a second, or the 99th percentile of latency."),
+    ] = "throughput"
+    p99: Annotated[
+        float | None,
+        typer.Option(metavar="MS", help="The most throughput whose p99 stays within this."),
+    ] = None
+
+    def wanted(self) -> Objective:
+        """The same for the search."""
+        from tritonclip_export.tuning.search import Objective
+
+        if self.p99 is not None and (self.p99 <= 0 or self.objective == "latency"):
+            raise InvalidArgument(
+                "--p99 is a positive limit for --objective throughput; --objective latency makes "
+                "p99 as small as it can"
+            )
+        return Objective(self.objective, self.p99)
 
 
-_WHAT = "What is sent"
-_CALLERS = {Objective.throughput: 32, Objective.latency: 4}
-_COLOURS = {"kept": "green", "refused": "red", "over the limit": "yellow"}
+@dataclass(frozen=True)
+class Sent(Group, panel="What is sent"):
+    """A workload for each tower, and what sends it."""
+
+    workloads: Annotated[
+        str,
+        typer.Option(help="One for each tower to tune, named as for `bench`; comma-separated."),
+    ] = "jpeg-640x480,text-short"
+    images: Annotated[Path | None, folder("A folder of your own images for the image tower.")] = (
+        None
+    )
+    processes: Annotated[int, typer.Option(min=1, help="That make the load.")] = 1
+
+    def chosen(self) -> list[Workload]:
+        """What was named, with one's own images in place of others."""
+        from tritonclip_export import samples
+        from tritonclip_export.bench import workloads
+
+        named = workloads.named(self.workloads)
+        if self.images is None:
+            return named
+        own = workloads.of_files(samples.images_in(self.images))
+        return [own, *(workload for workload in named if workload.kind != "image")]
 
 
 def tune(
     repository: Annotated[
         Path, typer.Argument(help="What `assemble` wrote; may be in use.")
     ] = Path("repository"),
+    *,
     bundle: Annotated[
         str | None, typer.Option("--bundle", help="Its name, if the repository has several.")
     ] = None,
-    objective: Annotated[
-        Objective,
-        typer.Option(help="Items a second, or the 99th percentile of latency."),
-    ] = Objective.throughput,
-    p99: Annotated[
-        float | None,
-        typer.Option(metavar="MS", help="The most throughput whose p99 stays within this."),
-    ] = None,
+    goal: Goal,
     minutes: Annotated[float, typer.Option(help="For both towers together, about.")] = 5,
     seconds: Annotated[
         float | None,
@@ -58,25 +96,7 @@ def tune(
             min=1, help="Callers, each waiting for its answer. (default: 32; 4 for latency)"
         ),
     ] = None,
-    workloads: Annotated[
-        str,
-        typer.Option(
-            help="One for each tower to tune, named as for `bench`; comma-separated.",
-            rich_help_panel=_WHAT,
-        ),
-    ] = "jpeg-640x480,text-short",
-    images: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            file_okay=False,
-            help="A folder of your own images for the image tower.",
-            rich_help_panel=_WHAT,
-        ),
-    ] = None,
-    processes: Annotated[
-        int, typer.Option(min=1, help="That make the load.", rich_help_panel=_WHAT)
-    ] = 1,
+    sent: Sent,
     server: Annotated[
         str | None,
         typer.Option(
@@ -92,41 +112,27 @@ def tune(
     Each candidate runs under load on a real server. One that gains more than measurements vary is
     kept, and in the end compared with the beginning once more. `assemble` keeps what was written.
     """
-    from dataclasses import asdict
-
-    from tritonclip.errors import InvalidArgument
-    from tritonclip_export import samples
     from tritonclip_export.bench import environment
-    from tritonclip_export.bench import workloads as known
-    from tritonclip_export.tuning.search import Objective as Wanted
-    from tritonclip_export.tuning.tune import tune as tuned
+    from tritonclip_export.tuning.tune import tune
 
-    if p99 is not None and (p99 <= 0 or objective is Objective.latency):
-        raise InvalidArgument(
-            "--p99 is a positive limit for --objective throughput; --objective latency makes p99 "
-            "as small as it can"
-        )
+    objective = goal.wanted()
     if minutes <= 0:
         raise InvalidArgument(f"--minutes must be positive, not {minutes:g}")
-    wanted = known.named(workloads)
-    if images:
-        wanted = [w for w in wanted if w.kind != "image"]
-        wanted.insert(0, known.of_files(samples.images_in(images)))
     console = output.console(stderr=True)
+    baselines: dict[str, Setting] = {}
 
     def show(workload: Workload, trial: Trial) -> None:
-        baselines.setdefault(workload.name, trial.setting)
-        what = _described(trial.setting, baselines[workload.name])
+        baseline = baselines.setdefault(workload.name, trial.setting)
+        what = _described(trial.setting, baseline)
         console.print(f"{workload.name}  {what}  {_figures(trial.figures)}  {_verdict(trial)}")
 
-    baselines: dict[str, Setting] = {}
-    done = tuned(
+    done = tune(
         repository,
-        wanted,
+        sent.chosen(),
         bundle=bundle,
-        objective=Wanted(objective.value, p99),
-        concurrency=concurrency or _CALLERS[objective],
-        processes=processes,
+        objective=objective,
+        concurrency=concurrency or _CALLERS[goal.objective],
+        processes=sent.processes,
         seconds=minutes * 60,
         each=seconds,
         server=server,
@@ -138,7 +144,7 @@ def tune(
         return
     output.print_table(_table(done))
     for found in done:
-        _print_gain(found, p99)
+        _print_gain(found, goal.p99)
 
 
 def _table(done: list[Tuned]) -> Table:

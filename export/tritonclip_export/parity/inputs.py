@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from tritonclip_export import samples
 from tritonclip_export.bundle import Bundle, ImageSpec, Tower
 from tritonclip_export.errors import ParityError
 from tritonclip_export.served import code
@@ -40,6 +41,18 @@ class Inputs:
             missing = "images" if not images else "texts"
             raise ParityError(f"there are no {missing} to measure parity on")
         return cls(tuple(file.read_bytes() for file in images), tuple(texts))
+
+    @classmethod
+    def of(cls, images: Path | None = None, texts: Path | None = None) -> Inputs:
+        """The images below a folder and the lines of a file; where None, the package's own.
+
+        Raises:
+            ParityError: there are no images or no texts to measure on.
+        """
+        return cls.read(
+            samples.images_in(images) if images else samples.sample_images(),
+            samples.texts_in(texts) if texts else samples.sample_texts(),
+        )
 
     @property
     def sha256(self) -> str:
