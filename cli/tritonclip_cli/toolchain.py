@@ -61,12 +61,28 @@ def models(
             _tags(entry),
         )
     output.print_table(table)
-    here = sum(not entry.is_on_hub for entry in found)
     output.console().print(
-        f"[dim]{here} architectures of open_clip {catalogue.open_clip_version()}, to export as "
-        f"ARCHITECTURE:TAG, and {len(found) - here} checkpoints of others, to export by their "
-        "name; parameters of the image and the text tower. Any other checkpoint of these families "
-        "is exported from hf-hub:ORG/NAME or its folder.[/]"
+        f"[dim]{_counted(found)}; parameters of the image and the text tower. Any other checkpoint "
+        "of these families is exported from hf-hub:ORG/NAME or its folder.[/]"
+    )
+
+
+def _counted(found: Sequence[Entry]) -> str:
+    """How many there are of each kind, and how they are exported."""
+    from tritonclip_export.checkpoint import catalogue
+
+    others = sum(entry.is_on_hub for entry in found)
+    here = len(found) - others
+    kinds = (
+        (
+            here,
+            "architecture",
+            f"of open_clip {catalogue.open_clip_version()}, to export as ARCHITECTURE:TAG",
+        ),
+        (others, "checkpoint", "of others, to export by their name"),
+    )
+    return ", and ".join(
+        f"{count} {noun}{'s' * (count > 1)} {rest}" for count, noun, rest in kinds if count
     )
 
 

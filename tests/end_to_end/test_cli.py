@@ -220,6 +220,18 @@ def test_models_finds_by_words(run_here: Run) -> None:
     assert "Did you mean SigLIP" in run_here("models", "sigclip").stdout
 
 
+def test_models_counts_only_the_kinds_that_it_shows(run: Run) -> None:
+    of_open_clip = run("models", "mobileclip2").stdout
+    others = run("models", "patch32").stdout
+    both = run("models", "ViT-B-32").stdout
+
+    assert "6 architectures of open_clip" in of_open_clip
+    assert "checkpoints of others" not in of_open_clip
+    assert "of others, to export by their name;" in others
+    assert "of open_clip" not in others
+    assert re.search(r"architectures of open_clip .*, and \d+ checkpoints of others", both)
+
+
 def test_doctor_names_the_server(run: Run) -> None:
     done = run("doctor", "--json")
     assert done.returncode == 0
