@@ -24,7 +24,7 @@ from tritonclip.retry import Backoff
 from tritonclip.scoring import classifications
 from tritonclip.texts import is_single_text
 from tritonclip.types import Classification, FloatArray, Health, ImageInput, OnError
-from tritonclip.window import in_order_async
+from tritonclip.window import at_once_async, in_order_async
 from tritonclip.wire import AsyncTransport, Call
 
 T = TypeVar("T")
@@ -222,8 +222,10 @@ class AsyncClient:
                 await self._converse(embed(self._connected().wire, batch))
             return batch
 
-        jobs = packer.alone(sources) or _pack(packer, sources)
-        results = in_order_async(jobs, work, self._options.window)
+        if alone := packer.alone(sources):
+            results = at_once_async(alone, work)
+        else:
+            results = in_order_async(_pack(packer, sources), work, self._options.window)
         async with aclosing(results) as batches:
             async for batch in batches:
                 if on_error is not None:

@@ -226,12 +226,12 @@ class Packer:
         # With a size of one nothing was waiting above, so there is never a second full batch.
         return full or (self.flush() if len(self._sources) >= self._size else None)
 
-    def alone(self, sources: object) -> list[Batch]:
+    def alone(self, sources: object) -> Batch | None:
         """The one batch of `sources`, if it is plain without iterating that they make just one."""
         if not isinstance(sources, list | tuple | np.ndarray) or not 0 < len(sources) <= self._size:
-            return []
+            return None
         fits = sum(map(self._modality.weigh, sources)) <= MAX_REQUEST_BYTES or len(sources) == 1
-        return list(self.pack(sources)) if fits else []
+        return next(self.pack(sources)) if fits else None
 
     def pack(self, sources: Iterable[object]) -> Iterator[Batch]:
         """Take all of `sources`, one when it is needed."""

@@ -26,7 +26,7 @@ from tritonclip.retry import Backoff
 from tritonclip.scoring import classifications
 from tritonclip.texts import is_single_text
 from tritonclip.types import Classification, FloatArray, Health, ImageInput, OnError
-from tritonclip.window import Slots, in_order
+from tritonclip.window import Slots, at_once, in_order
 from tritonclip.wire import Call, Transport
 
 T = TypeVar("T")
@@ -272,8 +272,11 @@ class Client:
                 self._converse(embed(self._transport.wire, batch), cancellation)
             return batch
 
-        jobs = packer.alone(sources) or packer.pack(sources)
-        results = in_order(jobs, work, self._pool, self._options.window, self._closing)
+        if alone := packer.alone(sources):
+            results = at_once(alone, work)
+        else:
+            jobs, window = packer.pack(sources), self._options.window
+            results = in_order(jobs, work, self._pool, window, self._closing)
         with closing(results) as batches:
             for batch in batches:
                 if on_error is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Generator, Iterable
 from concurrent.futures import Executor, Future
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -32,8 +32,16 @@ class Slots:
         self._free.put(None)
 
 
+def at_once(job: T, work: Callable[[T, Cancellation | None], R]) -> Generator[R, None, None]:
+    """The result of a single job, done in the caller's thread and without a cancellation.
+
+    There is nothing else to stop, and a pool's thread switches take as much CPU time as a request.
+    """
+    yield work(job, None)
+
+
 def in_order(
-    jobs: list[T] | Iterator[T],
+    jobs: Iterable[T],
     work: Callable[[T, Cancellation | None], R],
     pool: Executor,
     size: int,
@@ -42,44 +50,41 @@ def in_order(
     """Results of `work` in the order of `jobs`, which are read no more than `size` ahead.
 
     Ending it in any way, an exception or Ctrl-C included, stops what is in flight; so does
-    `closing`. A list has one job, done in the caller's thread and without a cancellation: there is
-    nothing else to stop, and the pool's thread switches take as much CPU time as a request.
+    `closing`.
     """
-    if isinstance(jobs, list):
-        (job,) = jobs
-        yield work(job, None)
-        return
     cancellation = Cancellation()
     pending: deque[Future[R]] = deque()
     with closing.stopping(cancellation.cancel):
         try:
             for job in jobs:
-                try:
-                    pending.append(pool.submit(work, job, cancellation))
-                except RuntimeError as error:
-                    if closing.cancelled:  # and the pool with it
-                        raise ClientClosed("the client was closed during the call") from error
-                    raise
+                pending.append(pool.submit(work, job, cancellation))
                 if len(pending) == size:
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
+        except RuntimeError as error:
+            if closing.cancelled:  # and the pool with it, which takes no more
+                raise ClientClosed("the client was closed during the call") from error
+            raise
         finally:
             cancellation.cancel()
             for future in pending:
                 future.cancel()
 
 
+async def at_once_async(
+    job: T, work: Callable[[T], Coroutine[Any, Any, R]]
+) -> AsyncGenerator[R, None]:
+    """`at_once` for coroutines, without a task of its own."""
+    yield await work(job)
+
+
 async def in_order_async(
-    jobs: list[T] | AsyncIterator[T],
+    jobs: AsyncIterable[T],
     work: Callable[[T], Coroutine[Any, Any, R]],
     size: int,
 ) -> AsyncGenerator[R, None]:
     """`in_order` for coroutines."""
-    if isinstance(jobs, list):
-        (job,) = jobs
-        yield await work(job)
-        return
     pending: deque[asyncio.Task[R]] = deque()
     try:
         async for job in jobs:
