@@ -178,7 +178,7 @@ def as_if_built(bundle: Bundle, *precisions: Precision) -> Bundle:
     models = [bundle.artifact(tower, "openvino") for tower in ("image", "text")]
     called = [m.model_copy(update={"precision": p}) for m in models for p in precisions]
     graphs = [a for a in bundle.info.artifacts if a.format == "onnx"]
-    return bundle.with_info(artifacts=[a.model_dump() for a in (*graphs, *called)])
+    return bundle.with_info(artifacts=(*graphs, *called))
 
 
 @pytest.mark.parametrize(

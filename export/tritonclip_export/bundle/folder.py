@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
 
 from pydantic import ValidationError
 
@@ -16,15 +17,29 @@ from tritonclip_export.bundle.contents import (
     Parity,
     Precision,
     Record,
+    Source,
     Tokens,
     Tower,
 )
 from tritonclip_export.errors import BundleError
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 FILENAME = "bundle.json"
 
 _EXPORT = "export the checkpoint again"
 _BUILD = "run `tritonclip build` again"
+
+
+class Changes(TypedDict, total=False):
+    """What may differ in a copy of a bundle's info."""
+
+    name: str
+    source: Source
+    dim: int
+    artifacts: tuple[Artifact, ...]
+    parity: tuple[Parity, ...]
 
 
 class Bundle(Record):
@@ -139,18 +154,17 @@ class Bundle(Record):
         """This bundle with `artifacts`, each in the place of one for the same purpose."""
         purposes = {artifact.purpose for artifact in artifacts}
         kept = [a for a in self.info.artifacts if a.purpose not in purposes]
-        return self.with_info(artifacts=[a.model_dump() for a in (*kept, *artifacts)])
+        return self.with_info(artifacts=(*kept, *artifacts))
 
     def with_parity(self, figures: Sequence[Parity]) -> Bundle:
         """This bundle with `figures`, each in the place of an older one of its stage."""
         stages = {figure.stage for figure in figures}
         kept = [figure for figure in self.info.parity if figure.stage not in stages]
-        return self.with_info(parity=[figure.model_dump() for figure in (*kept, *figures)])
+        return self.with_info(parity=(*kept, *figures))
 
-    def with_info(self, **changes: object) -> Bundle:
-        """This bundle with fields of `bundle.json` replaced and validated; nothing is written."""
-        data = self.info.model_dump() | changes
-        return Bundle(path=self.path, info=BundleInfo.model_validate(data))
+    def with_info(self, **changes: Unpack[Changes]) -> Bundle:
+        """This bundle with fields of `bundle.json` replaced; nothing is written."""
+        return Bundle(path=self.path, info=self.info.model_copy(update=dict(changes)))
 
     def save(self) -> None:
         """Write `bundle.json`, whole or not at all."""

@@ -125,7 +125,7 @@ def verify(
         progress(f"comparing the server at {server}")
         hops.append(_served(server, bundle, inputs, onnx))
     figures += [figure for hop in hops for figure in hop.figures]
-    verified = bundle.with_info(parity=[figure.model_dump() for figure in figures])
+    verified = bundle.with_info(parity=tuple(figures))
     verified.save()
     return Verified(verified, tuple(hops))
 

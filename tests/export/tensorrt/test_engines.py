@@ -145,7 +145,7 @@ def test_nothing_is_built_twice_without_a_reason(demo: Bundle) -> None:
 
 
 def test_what_another_process_recorded_meanwhile_is_kept(demo: Bundle) -> None:
-    ignorant = demo.with_info(artifacts=[a for a in demo.info.artifacts if not a.engine])
+    ignorant = demo.with_info(artifacts=tuple(a for a in demo.info.artifacts if not a.engine))
 
     ahead_of_time(["sm80"]).build(ignorant, "fp16", Options(max_batch=1))
 
@@ -164,10 +164,10 @@ def test_a_graph_that_does_not_parse_names_the_node_and_leaves_the_engine(demo: 
     graph = helper.make_graph(nodes, "broken", [pixels], [embedding])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]), file)
     broken = demo.with_info(
-        artifacts=[
+        artifacts=tuple(
             a.model_copy(update={"sha256": sha256_of(file)}) if demo.file(a.file) == file else a
             for a in demo.info.artifacts
-        ]
+        )
     )
     broken.save()
 
