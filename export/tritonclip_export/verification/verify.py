@@ -16,11 +16,12 @@ The pixels are those of the mode `exact`; a server with another one says so, and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tritonclip_export.bundle import Artifact, Bundle, Parity, Precision
+from tritonclip_export.bundle import Artifact, Bundle, Parity, Precision, Source
+from tritonclip_export.checkpoint.dual_encoder import DualEncoder
 from tritonclip_export.errors import CheckpointError, RepositoryError
 from tritonclip_export.export import token_outputs
 from tritonclip_export.parity.figures import TOLERANCES, Tolerance, served_tolerance
@@ -79,15 +80,26 @@ def verify(
         CheckpointError: the checkpoint cannot be loaded, or is not the one that was exported.
         TritonClipError: the server cannot be reached or does not serve the bundle.
     """
-    from tritonclip_export.checkpoint import loading as checkpoints
-    from tritonclip_export.openvino import artifacts, running
-    from tritonclip_export.tensorrt.runner import engines_here
-
     bundle.check_files()
-    source = bundle.info.source
-    progress(f"loading {checkpoint or source.reference}")
+    progress(f"loading {checkpoint or bundle.info.source.reference}")
+    loaded = _exported_from(bundle.info.source, checkpoint, hub_folder)
+    progress("comparing token ids and pixels")
+    figures = compare_inputs(loaded, bundle.path, bundle.info.text, inputs)
+    hops = tuple(_hops(loaded, bundle, inputs, server, progress))
+    figures += token_outputs.figures(loaded, bundle, inputs)
+    figures += [figure for hop in hops for figure in hop.figures]
+    verified = bundle.with_info(parity=tuple(figures))
+    verified.save()
+    return Verified(verified, hops)
+
+
+def _exported_from(source: Source, checkpoint: str | None, hub_folder: Path | None) -> DualEncoder:
+    """Load what a bundle was exported from, by the name in `checkpoint` if it has another now."""
+    from tritonclip_export.checkpoint import loading as checkpoints
+
+    named = checkpoint or source.reference
     try:
-        reference = checkpoints.parse(checkpoint or source.reference)
+        reference = checkpoints.parse(named)
     except CheckpointError as error:
         raise CheckpointError(
             f"the bundle was exported from {source.reference!r}, which is not to be found from "
@@ -98,36 +110,42 @@ def verify(
     )
     if loaded.source.weights_sha256 != source.weights_sha256:
         raise CheckpointError(
-            f"{checkpoint or source.reference} holds other weights than the bundle was exported "
-            "from; export it again, or name the right --checkpoint"
+            f"{named} holds other weights than the bundle was exported from; export it again, or "
+            "name the right --checkpoint"
         )
-    progress("comparing token ids and pixels")
-    figures = compare_inputs(loaded, bundle.path, bundle.info.text, inputs)
-    progress("comparing both encoders with PyTorch")
+    return loaded
+
+
+def _hops(
+    loaded: DualEncoder,
+    bundle: Bundle,
+    inputs: Inputs,
+    server: str | None,
+    progress: Callable[[str], None],
+) -> Iterator[Hop]:
+    from tritonclip_export.openvino import artifacts, running
+    from tritonclip_export.tensorrt.runner import engines_here
+
     batches = Batches.of(bundle, inputs)
+    progress("comparing both encoders with PyTorch")
     onnx = onnx_embeddings(bundle, batches)
-    hops = [_hop("onnx", reference_embeddings(loaded, inputs), onnx)]
-    at: dict[Precision, Pair] = {"fp32": onnx}
+    yield _hop("onnx", reference_embeddings(loaded, inputs), onnx)
+    graphs: dict[Precision, Pair] = {"fp32": onnx}
     for precision in bundle.precisions:
         progress(f"comparing both encoders in {precision} with FP32")
-        at[precision] = onnx_embeddings(bundle, batches, precision)
-        hops.append(_hop(precision, onnx, at[precision]))
+        graphs[precision] = onnx_embeddings(bundle, batches, precision)
+        yield _hop(precision, onnx, graphs[precision])
     for precision, engines in engines_here(bundle).items():
         progress(f"comparing both engines in {precision} with their graphs")
-        hops.append(_hop("engine", at[precision], _engine_embeddings(bundle, engines, batches)))
+        yield _hop("engine", graphs[precision], _engine_embeddings(bundle, engines, batches))
     for precision in running.precisions_here(bundle):
         progress(f"comparing both OpenVINO models in {precision} with FP32")
         candidate = running.embeddings(bundle, batches, precision)
         tolerance = artifacts.TOLERANCE_OF[precision]
-        hops.append(_hop(artifacts.stage(precision), onnx, candidate, tolerance))
-    figures += token_outputs.figures(loaded, bundle, inputs)
+        yield _hop(artifacts.stage(precision), onnx, candidate, tolerance)
     if server is not None:
         progress(f"comparing the server at {server}")
-        hops.append(_served(server, bundle, inputs, onnx))
-    figures += [figure for hop in hops for figure in hop.figures]
-    verified = bundle.with_info(parity=tuple(figures))
-    verified.save()
-    return Verified(verified, tuple(hops))
+        yield _served(server, bundle, inputs, onnx)
 
 
 def _hop(stage: str, reference: Pair, candidate: Pair, tolerance: Tolerance | None = None) -> Hop:
