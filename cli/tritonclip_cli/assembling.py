@@ -16,10 +16,28 @@ from tritonclip_export.repository.runtimes import IN_PYTHON, Accelerator, Device
 
 if TYPE_CHECKING:
     from tritonclip_export.repository.assemble import Assembled
+    from tritonclip_export.repository.execution import Execution
     from tritonclip_export.served.parameters import Limits
     from tritonclip_export.tensorrt.serving_version import Target
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
+
+
+@dataclass(frozen=True)
+class Encoders(Group):
+    """What the encoders compute in, and how many of them there are."""
+
+    precision: Annotated[
+        Precision | None,
+        typer.Option(
+            help="Of the encoders. (default: fp16 for GPUs, int8 for CPUs made for it, where the "
+            "bundle has them; else fp32. openvino: int8, else bf16, else fp32)"
+        ),
+    ] = None
+    instances: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of each encoder, on each GPU or on the CPU. (default: 1)"),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +63,21 @@ class Images(Group):
             "max_image_pixels": self.max_image_pixels,
         }
         return Limits(**{name: limit for name, limit in given.items() if limit is not None})
+
+
+@dataclass(frozen=True)
+class Existing(Group):
+    """What becomes of what the folder holds already."""
+
+    untuned: Annotated[
+        bool,
+        typer.Option(
+            "--untuned", help="Drop what `tune` found, as --instances and --threads do, too."
+        ),
+    ] = False
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove models of bundles that are not named.")
+    ] = False
 
 
 @dataclass(frozen=True)
@@ -116,85 +149,77 @@ def assemble(
             "onnxruntime, tensorrt: NVIDIA's container."
         ),
     ] = "python",
-    precision: Annotated[
-        Precision | None,
-        typer.Option(
-            help="Of the encoders. (default: fp16 for GPUs, int8 for CPUs made for it, where the "
-            "bundle has them; else fp32. openvino: int8, else bf16, else fp32)"
-        ),
-    ] = None,
-    instances: Annotated[
-        int | None,
-        typer.Option(min=1, help="Of each encoder, on each GPU or on the CPU. (default: 1)"),
-    ] = None,
+    encoders: Encoders,
     images: Images,
-    untuned: Annotated[
-        bool,
-        typer.Option(
-            "--untuned", help="Drop what `tune` found, as --instances and --threads do, too."
-        ),
-    ] = False,
-    prune: Annotated[
-        bool, typer.Option("--prune", help="Remove models of bundles that are not named.")
-    ] = False,
+    existing: Existing,
     engines: Engines,
     graphs: Graphs,
     json: Json = False,
 ) -> None:
     """Assemble bundles into one Triton model repository."""
     from tritonclip_export.bundle import Bundle
-    from tritonclip_export.repository import assemble
-    from tritonclip_export.repository.execution import Execution
+    from tritonclip_export.repository.assemble import assemble
 
-    execution = Execution(
-        precision=precision,
-        device=graphs.device,
-        instances=instances or 1,
-        threads=graphs.threads,
-        accelerator=graphs.accelerator,
-        engine_cache=graphs.engine_cache,
-        cuda_graphs=engines.cuda_graphs,
-        target=engines.target(runtime),
-    )
+    execution = _execution(runtime, encoders, engines, graphs)
     loaded = [Bundle.load(path) for path in bundles]
-    done = assemble.assemble(
+    given = encoders.instances is not None or graphs.threads is not None
+    done = assemble(
         loaded,
         to,
         runtime=runtime,
         execution=execution,
         limits=images.limits(),
         preprocess=images.preprocess,
-        prune=prune,
-        keep_tuned=not untuned and instances is None and graphs.threads is None,
+        prune=existing.prune,
+        keep_tuned=not (existing.untuned or given),
     )
     if json:
         output.print_json(asdict(done))
         return
     _print_models(done)
-    console = output.console()
-    if precision is None and "int8" in done.precisions.values():
-        console.print(
+    if encoders.precision is None and "int8" in done.precisions.values():
+        output.console().print(
             "encoders in int8, which this CPU is fast at  [dim]exact ones: --precision fp32[/]"
         )
     if runtime == "python" and all(bundle.precisions_as("openvino") for bundle in loaded):
-        console.print(
+        output.console().print(
             "[dim]the OpenVINO models that were built are served with --runtime openvino[/]"
         )
-    for missing in done.missing:
-        console.print(f"[yellow]missing[/]  {missing.file}")
-    for command in dict.fromkeys(missing.command for missing in done.missing):
-        console.print(f"[dim]build it:[/] {command}")
-    on_cpu = graphs.device == "cpu" or precision == "int8"
-    serve = _serve(to, runtime, engines.tag, on_cpu=on_cpu)
-    console.print(f"repository [bold]{to}[/]  [dim]next: {serve}[/]")
+    _print_missing(done)
+    serve = _serve(to, runtime, execution, engines.tag)
+    output.console().print(f"repository [bold]{to}[/]  [dim]next: {serve}[/]")
 
 
-def _serve(repository: Path, runtime: Runtime, tag: str | None, *, on_cpu: bool) -> str:
+def _execution(runtime: Runtime, encoders: Encoders, engines: Engines, graphs: Graphs) -> Execution:
+    from tritonclip_export.repository.execution import Execution
+
+    return Execution(
+        precision=encoders.precision,
+        device=graphs.device,
+        instances=encoders.instances or 1,
+        threads=graphs.threads,
+        accelerator=graphs.accelerator,
+        engine_cache=graphs.engine_cache,
+        cuda_graphs=engines.cuda_graphs,
+        target=engines.target(runtime),
+    )
+
+
+def _serve(repository: Path, runtime: Runtime, execution: Execution, tag: str | None) -> str:
     """The command that serves what was assembled."""
-    words = f"tritonclip serve {repository}"
-    if runtime not in IN_PYTHON:
-        words += " --container" + f" --tag {tag}" * bool(tag) + " --gpus all" * (not on_cpu)
-    return words
+    command = f"tritonclip serve {repository}"
+    if runtime in ("python", "openvino"):
+        return command
+    on_cpu = execution.device == "cpu" or execution.precision == "int8"
+    release = f" --tag {tag}" if tag else ""
+    return f"{command} --container{release}{'' if on_cpu else ' --gpus all'}"
+
+
+def _print_missing(done: Assembled) -> None:
+    for missing in done.missing:
+        output.console().print(f"[yellow]missing[/]  {missing.file}")
+    for command in dict.fromkeys(missing.command for missing in done.missing):
+        output.console().print(f"[dim]build it:[/] {command}")
 
 
 def _print_models(done: Assembled) -> None:

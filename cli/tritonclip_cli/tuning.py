@@ -52,6 +52,28 @@ class Goal(Group):
 
 
 @dataclass(frozen=True)
+class Effort(Group):
+    """How long is looked, and with how much load."""
+
+    minutes: Annotated[float, typer.Option(help="For both towers together, about.")] = 5
+    seconds: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Of one measurement, at least. (default: by the time there is)"),
+    ] = None
+    concurrency: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Callers, each waiting for its answer. (default: 32; 4 for latency)"
+        ),
+    ] = None
+
+    def check(self) -> None:
+        """Refuse no time at all."""
+        if self.minutes <= 0:
+            raise InvalidArgument(f"--minutes must be positive, not {self.minutes:g}")
+
+
+@dataclass(frozen=True)
 class Sent(Group, panel="What is sent"):
     """A workload for each tower, and what sends it."""
 
@@ -85,17 +107,7 @@ def tune(
         str | None, typer.Option("--bundle", help="Its name, if the repository has several.")
     ] = None,
     goal: Goal,
-    minutes: Annotated[float, typer.Option(help="For both towers together, about.")] = 5,
-    seconds: Annotated[
-        float | None,
-        typer.Option(min=0.1, help="Of one measurement, at least. (default: by the time there is)"),
-    ] = None,
-    concurrency: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Callers, each waiting for its answer. (default: 32; 4 for latency)"
-        ),
-    ] = None,
+    effort: Effort,
     sent: Sent,
     server: Annotated[
         str | None,
@@ -116,8 +128,7 @@ def tune(
     from tritonclip_export.tuning.tune import tune
 
     objective = goal.wanted()
-    if minutes <= 0:
-        raise InvalidArgument(f"--minutes must be positive, not {minutes:g}")
+    effort.check()
     console = output.console(stderr=True)
     baselines: dict[str, Setting] = {}
 
@@ -131,10 +142,10 @@ def tune(
         sent.chosen(),
         bundle=bundle,
         objective=objective,
-        concurrency=concurrency or _CALLERS[goal.objective],
+        concurrency=effort.concurrency or _CALLERS[goal.objective],
         processes=sent.processes,
-        seconds=minutes * 60,
-        each=seconds,
+        seconds=effort.minutes * 60,
+        each=effort.seconds,
         server=server,
         show=show,
     )
