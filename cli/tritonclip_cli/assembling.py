@@ -208,7 +208,7 @@ def _execution(runtime: Runtime, encoders: Encoders, engines: Engines, graphs: G
 def _serve(repository: Path, runtime: Runtime, execution: Execution, tag: str | None) -> str:
     """The command that serves what was assembled."""
     command = f"tritonclip serve {repository}"
-    if runtime in ("python", "openvino"):
+    if runtime in IN_PYTHON:
         return command
     on_cpu = execution.device == "cpu" or execution.precision == "int8"
     release = f" --tag {tag}" if tag else ""
