@@ -21,6 +21,9 @@ from tritonclip_export.samples import images_in
 
 if TYPE_CHECKING:
     from tritonclip.types import Classification, FloatArray
+    from tritonclip_cli.embedding_files import Writer
+
+    Stream = Callable[[Iterator[str]], Iterator[FloatArray]]
 
 
 def embed(
@@ -50,38 +53,44 @@ def embed(
     """
     from tritonclip_cli.embedding_files import open_writer
 
-    items = _lines(inputs) if text else _image_files(inputs)
-    waiting: deque[str] = deque()  # names whose vectors are in flight
+    began = time.monotonic()
     failed: list[InvalidInput] = []
-    count = 0
+    items = _lines(inputs) if text else _image_files(inputs)
+    with connection.client() as client, _counting(quiet=to is None or json) as show:
+        dim = client.info().dim
+        stream: Stream = partial(client.stream_images, on_error=failed.append)
+        if text:
+            stream = partial(client.stream_texts, long=long, on_error=failed.append)
+        with open_writer(to, dim=dim) as writer:
+            count = _write(writer, items, stream, show)
+            if not count:
+                raise InvalidArgument(f"nothing to embed in {' '.join(inputs)!r}")
+    embedded = count - len(failed)
+    if to is not None and json:
+        messages = [str(error) for error in failed]
+        output.print_json({"output": to, "embedded": embedded, "dim": dim, "failed": messages})
+    elif to is not None:
+        rate = count / (time.monotonic() - began)
+        output.console().print(f"{embedded} x {dim} -> [bold]{to}[/]  [dim]{rate:,.0f} a second[/]")
+    _report(failed)
+
+
+def _write(
+    writer: Writer, items: Iterator[str], stream: Stream, show: Callable[[int], None]
+) -> int:
+    """Write each item's vector as it comes; gives their number."""
+    waiting: deque[str] = deque()  # names whose vectors are in flight
 
     def remembered() -> Iterator[str]:
         for item in items:
             waiting.append(item)
             yield item
 
-    began = time.monotonic()
-    with connection.client() as client, _counting(quiet=to is None or json) as show:
-        dim = client.info().dim
-        stream: Callable[..., Iterator[FloatArray]] = client.stream_images
-        if text:
-            stream = partial(client.stream_texts, long=long)
-        with open_writer(to, dim=dim) as writer:
-            for vector in stream(remembered(), on_error=failed.append):
-                writer.write(waiting.popleft(), vector)
-                count += 1
-                show(count)
-            if not count:
-                raise InvalidArgument(f"nothing to embed in {' '.join(inputs)!r}")
-    if to is not None and json:
-        done = {"output": to, "embedded": count - len(failed), "dim": dim}
-        output.print_json({**done, "failed": [str(error) for error in failed]})
-    elif to is not None:
-        rate = count / (time.monotonic() - began)
-        output.console().print(
-            f"{count - len(failed)} x {dim} -> [bold]{to}[/]  [dim]{rate:,.0f} a second[/]"
-        )
-    _report(failed)
+    count = 0
+    for count, vector in enumerate(stream(remembered()), 1):
+        writer.write(waiting.popleft(), vector)
+        show(count)
+    return count
 
 
 def classify(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 from tritonclip.endpoint import Endpoint
 from tritonclip.errors import InvalidArgument
 from tritonclip_export.bench import summary, triton
 from tritonclip_export.bench.load import Timing
-from tritonclip_export.bench.results import Measurement
+from tritonclip_export.bench.results import GpuUsage, Measurement, Step, Usage
 from tritonclip_export.bench.sending import Request, RequestFailed, Target, senders
 from tritonclip_export.bench.usage import Meter, gpu_usage, server_process
 from tritonclip_export.bench.workers import TIMEOUT_SECONDS, Load, Workers
@@ -118,19 +117,7 @@ def measure(
         time.monotonic() + _LEAD_SECONDS, protocol.warmup, protocol.seconds, protocol.repeats
     )
     jobs = workers.start(load, timing)
-    _sleep_until(timing.begin)
-    with ExitStack() as stack:
-        gpus = stack.enter_context(gpu_usage())
-        before = service.statistics() if service.statistics else {}
-        generator = Meter(workers.pids)
-        server = Meter([service.pid]) if service.pid is not None else None
-        while (left := timing.end - time.monotonic()) > 0:
-            time.sleep(min(1.0, left))
-            if server is not None:
-                server.look()
-        generated = generator.read()
-        usage = server.read() if server is not None else None
-        after = service.statistics() if service.statistics else {}
+    seen = _watch(service, workers, timing)
     log = workers.finish(jobs)
     return Measurement(
         server=service.name,
@@ -145,13 +132,36 @@ def measure(
         latency=summary.latency(log, timing),
         lateness_ms=summary.lateness(log, timing),
         failures=summary.failures(log, timing),
-        generator=generated,
-        usage=usage,
-        gpus=tuple(gpus),
-        steps=triton.steps(before, after),
+        generator=seen.generator,
+        usage=seen.server,
+        gpus=seen.gpus,
+        steps=seen.steps,
     )
 
 
-def _sleep_until(moment: float) -> None:
-    if (left := moment - time.monotonic()) > 0:
-        time.sleep(left)
+@dataclass(frozen=True)
+class _Seen:
+    """What was seen of the processes, the GPUs and the server's own counters."""
+
+    generator: Usage
+    server: Usage | None
+    gpus: tuple[GpuUsage, ...]
+    steps: tuple[Step, ...]
+
+
+def _watch(service: Service, workers: Workers, timing: Timing) -> _Seen:
+    """Look on from the beginning of what is measured to its end."""
+    time.sleep(max(0.0, timing.begin - time.monotonic()))
+    counters = service.statistics or dict
+    with gpu_usage() as gpus:
+        before = counters()
+        generator = Meter(workers.pids)
+        server = Meter([service.pid]) if service.pid is not None else None
+        while (left := timing.end - time.monotonic()) > 0:
+            time.sleep(min(1.0, left))
+            if server is not None:
+                server.look()
+        generated = generator.read()
+        used = server.read() if server is not None else None
+        after = counters()
+    return _Seen(generated, used, tuple(gpus), triton.steps(before, after))
