@@ -75,6 +75,10 @@ class Existing(Group):
             "--untuned", help="Drop what `tune` found, as --instances and --threads do, too."
         ),
     ] = False
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Drop what somebody has changed in the configs by hand."),
+    ] = False
     prune: Annotated[
         bool, typer.Option("--prune", help="Remove models of bundles that are not named.")
     ] = False
@@ -151,6 +155,13 @@ def assemble(
     ] = "python",
     encoders: Encoders,
     images: Images,
+    overlays: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="What shall be different in the configs: files MODEL.pbtxt, merged into them.",
+        ),
+    ] = None,
     existing: Existing,
     engines: Engines,
     graphs: Graphs,
@@ -172,6 +183,8 @@ def assemble(
         preprocess=images.preprocess,
         prune=existing.prune,
         keep_tuned=not (existing.untuned or given),
+        overlays=overlays,
+        overwrite=existing.overwrite,
     )
     if json:
         output.print_json(asdict(done))
@@ -237,5 +250,7 @@ def _print_models(done: Assembled) -> None:
             console.print(Padding("  ".join(names), (0, 0, 0, 2)), soft_wrap=False)
     if done.tuned:
         console.print(f"[dim]as `tune` found best: {', '.join(done.tuned)}; --untuned drops it[/]")
+    if done.overlaid:
+        console.print(f"[dim]with overlays: {', '.join(done.overlaid)}[/]")
     if done.kept:
         console.print("[dim]kept models belong to bundles not named here; --prune removes them[/]")

@@ -27,6 +27,10 @@ class RepositoryError(TritonClipError):
     """A model repository cannot be assembled or is inconsistent."""
 
 
+class EditedConfigError(RepositoryError):
+    """Assembling would undo what somebody has changed in a repository by hand."""
+
+
 class ParityError(TritonClipError):
     """A stage disagrees with the one before it by more than its tolerance."""
 

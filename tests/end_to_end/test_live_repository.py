@@ -4,11 +4,15 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
+import tritonclient.grpc as grpc
 
 from tritonclip import Client, ImageError
 from tritonclip_export.bundle import Bundle
+from tritonclip_export.errors import EditedConfigError
 from tritonclip_export.repository.assemble import assemble
 from tritonclip_export.samples import sample_images
 from tritonclip_export.served.parameters import Limits
@@ -78,3 +82,29 @@ def test_a_polling_server_answers_through_every_change(
     assert not failures
     assert len(answers) > 10
     assert all(np.allclose(answer, answers[0], atol=1e-6) for answer in answers)
+
+
+def test_a_polling_server_takes_an_overlay_and_no_edit_is_lost(
+    bundle: Callable[[str], Bundle], tmp_path: Path
+) -> None:
+    repository, overlays = tmp_path / "repository", tmp_path / "overlays"
+    assemble([bundle("resnet")], repository, runtime="python")
+    edited = repository / "resnet_text" / "config.pbtxt"
+
+    def config() -> Any:
+        with grpc.InferenceServerClient(server.grpc_url) as asked:
+            return asked.get_model_config("resnet_text").config
+
+    with Server(repository, ports=Ports(0, 0, 0), control="poll", poll_seconds=1) as server:
+        assert config().response_cache.enable
+        edited.write_text(edited.read_text().replace("enable: true", "enable: false"))
+        wait_until(lambda: not config().response_cache.enable)
+        with pytest.raises(EditedConfigError, match=r"would change in response_cache\n"):
+            assemble([bundle("resnet")], repository, runtime="python")
+        assert not config().response_cache.enable
+
+        overlays.mkdir()
+        (overlays / "resnet_text.pbtxt").write_text("response_cache { enable: false }")
+        assemble([bundle("resnet")], repository, runtime="python", overlays=overlays)
+        wait_until(lambda: "tritonclip_overlay" in config().parameters)
+        assert not config().response_cache.enable

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from tritonclip_export.bundle import Bundle, Precision
 from tritonclip_export.errors import RepositoryError
-from tritonclip_export.repository import encoder_configs, findings
+from tritonclip_export.repository import edits, encoder_configs, findings
 from tritonclip_export.repository.execution import Execution
 from tritonclip_export.repository.models import BundleModels, link
+from tritonclip_export.repository.overlays import apply_overlays
 from tritonclip_export.repository.publishing import Published, other_models, publish
 from tritonclip_export.repository.runtimes import Runtime
 from tritonclip_export.repository.wiring import check_repository
@@ -44,6 +45,8 @@ class Assembled(Published):
     """Of each encoder; None for an engine that is still to be built."""
     tuned: tuple[str, ...]
     """Models that keep what `tune` found for them."""
+    overlaid: tuple[str, ...]
+    """Models with an overlay."""
 
 
 def assemble(
@@ -56,6 +59,8 @@ def assemble(
     preprocess: Preprocess = "exact",
     prune: bool = False,
     keep_tuned: bool = True,
+    overlays: Path | None = None,
+    overwrite: bool = False,
 ) -> Assembled:
     """Assemble the models of `bundles` into the repository at `target`.
 
@@ -70,12 +75,15 @@ def assemble(
             write are never touched.
         keep_tuned: carry over what `tune` found for the same bundle name, runtime and precision, in
             place of the instances and threads of `execution`.
+        overlays: a folder with what shall be different in the configs, of files MODEL.pbtxt.
+        overwrite: drop what somebody has changed in the configs that are there.
 
     Raises:
         BundleError: a file of a bundle is missing or damaged.
+        EditedConfigError: a config was edited, or made with an overlay, and that would be undone.
         RepositoryError: two bundles of one name, models that do not fit together, no graph of the
-            precision asked for, engines that the server's TensorRT does not load, or an execution
-            that does not go with `runtime`.
+            precision asked for, engines that the server's TensorRT does not load, an execution that
+            does not go with `runtime`, or an overlay that is wrong.
     """
     execution, limits = execution or Execution(), limits or Limits()
     execution.check(runtime)
@@ -102,8 +110,11 @@ def assemble(
                 if not _keep_engine(bundle, file, staging, target)
             ]
             if keep_tuned:
-                tuned += findings.keep(bundle.name, staging, target)
+                tuned += findings.keep(bundle.name, staging, target, drop_edits=overwrite)
         check_repository(staging)
+        overlaid = apply_overlays(overlays, staging, target) if overlays else ()
+        if not overwrite:
+            edits.check(staging, target, with_overlays=overlays is not None)
         if runtime == "tensorrt" and not prune:
             _check_kept(target, other_models(staging, target), execution.tensorrt)
         published = publish(staging, target, prune=prune)
@@ -113,6 +124,7 @@ def assemble(
         missing=tuple(missing),
         precisions=precisions,
         tuned=tuple(tuned),
+        overlaid=overlaid,
     )
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from tritonclip_export.bundle import Tower
+from tritonclip_export.repository import seal
 from tritonclip_export.repository.setting import FEEDERS, Setting, carry_over, mark, write_setting
-from tritonclip_export.served.model_config import comments, read_config, render_config
+from tritonclip_export.served.model_config import read_config
 from tritonclip_export.served.parameters import PREFIX
 from tritonclip_export.staging import staging_folder
 
@@ -33,10 +34,19 @@ def write(
     return tuple(written)
 
 
-def keep(bundle: str, staging: Path, repository: Path) -> tuple[str, ...]:
+def keep(
+    bundle: str, staging: Path, repository: Path, *, drop_edits: bool = False
+) -> tuple[str, ...]:
     """Carry what was found for a bundle in `repository` over to its models in `staging`.
 
     Only where runtime and precision are the same; what is best for others, nobody has measured.
+
+    Args:
+        bundle: its name.
+        staging: where its models are composed.
+        repository: where they are served from.
+        drop_edits: leave out the models whose configs somebody has edited, as nothing there tells
+            what was found from what was changed by hand.
 
     Returns:
         The models that keep findings.
@@ -47,11 +57,11 @@ def keep(bundle: str, staging: Path, repository: Path) -> tuple[str, ...]:
     for tower in get_args(Tower):
         for model in tower_models(bundle, tower):
             old, new = (folder / model / "config.pbtxt" for folder in (repository, staging))
-            if not old.is_file():
+            if not old.is_file() or (drop_edits and seal.history(old) == "edited"):
                 continue
             config = read_config(new)
             if carry_over(read_config(old), config):
-                new.write_text(render_config(config, comments(new)), encoding="utf-8")
+                new.write_text(seal.in_place_of(new, config), encoding="utf-8")
                 kept.append(model)
     return tuple(kept)
 
@@ -69,5 +79,5 @@ def _replace(file: Path, config: Any) -> None:
     """Write a config in one step: a server that polls finds the old one or the new one."""
     with staging_folder(file.parents[1]) as staging:
         new = staging / file.name
-        new.write_text(render_config(config, comments(file)), encoding="utf-8")
+        new.write_text(seal.in_place_of(file, config), encoding="utf-8")
         new.replace(file)

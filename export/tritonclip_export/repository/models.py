@@ -14,13 +14,13 @@ from typing import Any
 
 from tritonclip_export.bundle import TOWERS, Bundle, Tokens
 from tritonclip_export.export import token_outputs
-from tritonclip_export.repository import encoder_configs, warmup
+from tritonclip_export.repository import encoder_configs, seal, warmup
 from tritonclip_export.repository.encoders import Encoder, encoders, takes_any_length
 from tritonclip_export.repository.execution import Execution
 from tritonclip_export.repository.plans import Item
 from tritonclip_export.repository.runtimes import IN_PYTHON, Runtime
 from tritonclip_export.served import code, parameters
-from tritonclip_export.served.model_config import comments, read_config, render_config
+from tritonclip_export.served.model_config import comments, read_config
 from tritonclip_export.served.parameters import Limits, Preprocess
 from tritonclip_export.served.sources import skeletons
 
@@ -94,7 +94,7 @@ class BundleModels:
         version = folder / "1"
         version.mkdir(parents=True)
         warmup.add(config, folder, warmup.samples_for(model, self.bundle), batches)
-        text = render_config(config, comments(skeleton / "config.pbtxt"))
+        text = seal.sealed(config, comments(skeleton / "config.pbtxt"))
         (folder / "config.pbtxt").write_text(text, encoding="utf-8")
         if config.backend == "python":
             for source in sorted((skeleton / "1").glob("*.py")):
