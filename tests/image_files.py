@@ -1,6 +1,9 @@
 """Image files of every kind that a server takes, and transforms of every kind that it applies."""
 
 import io
+import struct
+import zlib
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -38,12 +41,6 @@ def animated(format: str) -> bytes:
     return saved(frames[0], format, save_all=True, append_images=frames[1:])
 
 
-def rotated_by_exif() -> bytes:
-    exif = Image.Exif()
-    exif[0x0112] = 6  # Orientation: rotate by 90 degrees
-    return saved(photo(), "JPEG", exif=exif)
-
-
 def transparent_palette() -> bytes:
     return saved(with_alpha().quantize(64), "PNG")
 
@@ -54,7 +51,7 @@ FILES = {
     "jpeg 4:4:4": lambda: saved(photo(), "JPEG", subsampling=0),
     "jpeg cmyk": lambda: saved(photo().convert("CMYK"), "JPEG"),
     "jpeg grey": lambda: saved(photo().convert("L"), "JPEG"),
-    "jpeg exif-rotated": rotated_by_exif,
+    "jpeg exif-rotated": lambda: oriented(6),
     "jpeg of two pictures": lambda: saved(
         photo(), "MPO", save_all=True, append_images=[photo(90, 60)]
     ),
@@ -113,9 +110,6 @@ TRANSFORMS = {
 
 def interlaced_png() -> bytes:
     """An Adam7 PNG, which Pillow reads but does not write: seven passes of a grey image."""
-    import struct
-    import zlib
-
     grey = np.asarray(photo(90, 60).convert("L"))
     passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2)]
     rows = b"".join(
@@ -134,6 +128,57 @@ def interlaced_png() -> bytes:
 
 
 FILES["png interlaced"] = interlaced_png
+
+
+ORIENTATIONS = range(1, 9)
+EXIF, XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
+
+
+def oriented(
+    orientation: int, format: str = "JPEG", image: Image.Image | None = None, **options: Any
+) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return saved(image or photo(), format, exif=exif, **options)
+
+
+def with_segments(*contents: bytes) -> bytes:
+    """A JPEG with these APP1 segments in front."""
+    plain = saved(photo(), "JPEG")
+    segments = (b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content for content in contents)
+    return plain[:2] + b"".join(segments) + plain[2:]
+
+
+def exif_block(orientation: int) -> bytes:
+    """What an EXIF segment holds: one tag, of type SHORT, big-endian."""
+    entry = struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0)
+    return struct.pack(">2sHIH", b"MM", 42, 8, 1) + entry + struct.pack(">I", 0)
+
+
+def png_with_exif_at_its_end(orientation: int) -> bytes:
+    png = saved(photo(), "PNG")
+    content = b"eXIf" + exif_block(orientation)
+    chunk = struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
+    return png[:-12] + chunk + png[-12:]
+
+
+# Files with an orientation in every place where one can stand.
+ORIENTED = {
+    "jpeg grey": oriented(6, image=photo().convert("L")),
+    "jpeg cmyk": oriented(7, image=photo().convert("CMYK")),
+    "jpeg of two pictures": oriented(8, "MPO", save_all=True, append_images=[photo(90, 60)]),
+    "jpeg, big-endian": with_segments(EXIF + exif_block(5)),
+    "jpeg, by XMP alone": with_segments(XMP + b'<x tiff:Orientation="6"/>'),
+    "jpeg, two segments": with_segments(EXIF + exif_block(6), EXIF + exif_block(3)),
+    "jpeg, no such orientation": with_segments(EXIF + exif_block(9)),
+    "png": oriented(6, "PNG"),
+    "png palette": oriented(5, "PNG", image=photo().quantize(32)),
+    "png, at its end": png_with_exif_at_its_end(8),
+    "webp": oriented(7, "WEBP"),
+    "avif": oriented(6, "AVIF"),
+    "tiff": oriented(6, "TIFF"),
+    "gif": saved(photo(), "GIF"),
+}
 
 
 def spec(config: dict[str, object]) -> ImageSpec:

@@ -51,6 +51,10 @@ class Images(Group):
             "time. dali: JPEGs on the GPU."
         ),
     ] = "exact"
+    orient: Annotated[
+        bool,
+        typer.Option("--orient", help="Turn images by their EXIF orientation, as viewers do."),
+    ] = False
     max_image_bytes: Annotated[int | None, typer.Option(help="Limit for one image.")] = None
     max_image_pixels: Annotated[int | None, typer.Option(help="Limit for one image.")] = None
 
@@ -181,6 +185,7 @@ def assemble(
         execution=execution,
         limits=images.limits(),
         preprocess=images.preprocess,
+        orient=images.orient,
         prune=existing.prune,
         keep_tuned=not (existing.untuned or given),
         overlays=overlays,

@@ -184,7 +184,8 @@ def info(connection: Connection, json: Json = False) -> None:
         "similarity": f"{described.similarity}, scale {described.logit_scale:.4g}, "
         f"bias {described.logit_bias:.4g}",
         "runtime": f"{described.runtime}, {described.precision}",
-        "preprocess": described.preprocess,
+        "preprocess": described.preprocess
+        + (", turned by EXIF orientation" if described.orient else ""),
         "batch": f"up to {described.max_batch_size} a request",
         "server": f"Triton {health.server_version}, "
         + ("[green]ready[/]" if health.ok else f"[red]not ready: {health.detail}[/]"),

@@ -48,6 +48,8 @@ class ModelInfo:
     runtime: str
     preprocess: str
     """How images become pixels: `exact`, as the checkpoint's own transform does, or another way."""
+    orient: bool
+    """Whether the server turns images by their EXIF orientation first."""
     weights_sha256: str
     max_image_bytes: int
     """Largest encoded image the server takes."""
@@ -117,6 +119,8 @@ def parse_info(name: str, image: ModelConfig, text: ModelConfig) -> ModelInfo:
         precision=read.text("precision"),
         runtime=read.text("runtime"),
         preprocess=read.text("preprocess"),
+        # Servers that were assembled before there was a choice do not turn.
+        orient=image.parameters.get("tritonclip_orient") == "true",
         weights_sha256=read.text("weights_sha256"),
         max_image_bytes=read.positive("max_image_bytes"),
         max_image_pixels=read.positive("max_image_pixels"),

@@ -35,6 +35,12 @@ def test_parameters_become_a_typed_object():
     assert (info.image_height, info.image_width) == (224, 256)
 
 
+def test_a_server_turns_by_exif_only_where_it_says_so():
+    assert parse(orient="true").orient
+    assert not parse(orient="false").orient
+    assert not parse().orient  # assembled before there was a choice
+
+
 def test_the_smaller_of_the_two_batch_sizes_holds():
     info = parse_info("demo", ModelConfig(8, PARAMETERS), ModelConfig(64, PARAMETERS))
     assert info.max_batch_size == 8

@@ -3,13 +3,16 @@
 import importlib.util
 import io
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
+from image_files import oriented
 from tritonclip import Client, ImageError
 from tritonclip_export import samples
 from tritonclip_export.bundle import Bundle
@@ -30,11 +33,14 @@ MODES: tuple[Preprocess, ...] = ("draft", "dali")
 
 @pytest.fixture(scope="module")
 def url(bundle: Callable[[str], Bundle], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server with the demo checkpoint once for each mode, whose name it has."""
+    """A server with the demo checkpoint once for each mode, whose name it has,
+    and once as `upright`, turning by EXIF orientation."""
     repository = tmp_path_factory.mktemp("modes") / "repository"
     for mode in MODES if DALI else MODES[:1]:
         named = bundle("demo").with_info(name=mode)
         assemble([named], repository, runtime="python", preprocess=mode)
+    upright = bundle("demo").with_info(name="upright")
+    assemble([upright], repository, runtime="python", orient=True)
     with Server(repository, ports=Ports(0, 0, 0)) as server:
         yield server.grpc_url
 
@@ -89,3 +95,29 @@ def test_a_damaged_jpeg_fails_alone(hollow: bool, url: str, mode: Preprocess) ->
     assert np.isnan(vectors[1]).all()
     np.testing.assert_array_equal(vectors[0], vectors[2])
     assert "cannot be decoded" in str(failed[0])
+
+
+def test_a_server_that_orients_says_so_and_verify_expects_it(
+    url: str, bundle: Callable[[str], Bundle], tmp_path: Path, environment: dict[str, str]
+) -> None:
+    lying = tmp_path / "phone.jpg"
+    lying.write_bytes(oriented(6))
+    png = io.BytesIO()
+    ImageOps.exif_transpose(Image.open(lying)).save(png, "PNG")
+
+    with Client(url, model="upright") as client:
+        turned, expected = client.embed_images([lying, png.getvalue()])
+        assert client.info().orient
+    np.testing.assert_allclose(turned, expected, atol=1e-6)
+
+    command = [Path(sys.executable).with_name("tritonclip"), "info", "--url", url]
+    shown = subprocess.run(
+        [*command, "--model", "upright"], env=environment, capture_output=True, text=True
+    )
+    assert "exact, turned by EXIF orientation" in shown.stdout
+
+    copy = shutil.copytree(bundle("demo").path, tmp_path / "demo")
+    inputs = Inputs.read([lying, *samples.sample_images()], samples.sample_texts())
+    verified = verify(Bundle.load(copy).with_info(name="upright"), inputs, server=url).bundle
+    figures = {figure.stage: figure for figure in verified.info.parity}
+    assert figures["served image"].passed

@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 
-from image_files import FILES, PROCESSORS, TRANSFORMS, photo, saved, spec
+from image_files import (
+    FILES,
+    ORIENTATIONS,
+    ORIENTED,
+    PROCESSORS,
+    TRANSFORMS,
+    oriented,
+    photo,
+    saved,
+    spec,
+)
 from tritonclip_export.bundle import ImageSpec
 from tritonclip_export.checkpoint.transformers.images import image_spec
 from tritonclip_export.served import code
@@ -62,3 +72,19 @@ def test_a_file_that_cannot_be_decoded_spoils_one_batch_only() -> None:
     before = pipeline.pixels([good], both[:1])
     assert pipeline.pixels([good, hollow], both) is None
     np.testing.assert_array_equal(pipeline.pixels([good], both[:1]), before)
+
+
+@pytest.mark.parametrize("name", ["shortest, not square", "squash, not square", "longest"])
+def test_every_orientation_is_near_the_exact_pixels_of_the_upright_picture(name: str) -> None:
+    transform = code.image_transform(spec(TRANSFORMS[name]), mode="dali", orient=True)
+    pipeline = code.jpeg_pipeline(transform, 16)
+    files = [oriented(orientation) for orientation in ORIENTATIONS]
+    # DALI itself dies of the first, if it is to read EXIF, and does not see the second.
+    files += [ORIENTED["jpeg, two segments"], ORIENTED["jpeg, by XMP alone"]]
+
+    pixels = pipeline.pixels(files, [pipeline.placement(file) for file in files])
+
+    for file, one in zip(files, pixels, strict=True):
+        difference = np.abs(one.astype(int) - transform.pixels(file))
+        assert difference.mean() < 0.6
+        assert np.quantile(difference, 0.99) <= 3

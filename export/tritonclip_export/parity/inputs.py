@@ -74,9 +74,9 @@ class Batches:
     """The texts together, at the length of the longest."""
 
     @classmethod
-    def of(cls, bundle: Bundle, inputs: Inputs) -> Batches:
-        """Preprocess and tokenize `inputs`."""
-        pixels = served_pixels(bundle.info.image, inputs)
+    def of(cls, bundle: Bundle, inputs: Inputs, *, orient: bool = False) -> Batches:
+        """Preprocess and tokenize `inputs`, turned by their EXIF orientation if `orient`."""
+        pixels = served_pixels(bundle.info.image, inputs, orient=orient)
         transform = code.text_transform(bundle.info.text, bundle.path)
         ids = transform.encode(inputs.texts)
         return cls(
@@ -98,9 +98,11 @@ class Batches:
         return digest.hexdigest()
 
 
-def served_pixels(image: ImageSpec, inputs: Inputs) -> list[npt.NDArray[np.uint8]]:
+def served_pixels(
+    image: ImageSpec, inputs: Inputs, *, orient: bool = False
+) -> list[npt.NDArray[np.uint8]]:
     """PIXELS of the images of `inputs`, by the code that runs in the server."""
-    transform = code.image_transform(image)
+    transform = code.image_transform(image, orient=orient)
     return [transform.pixels(encoded) for encoded in inputs.images]
 
 

@@ -57,6 +57,7 @@ def assemble(
     execution: Execution | None = None,
     limits: Limits | None = None,
     preprocess: Preprocess = "exact",
+    orient: bool = False,
     prune: bool = False,
     keep_tuned: bool = True,
     overlays: Path | None = None,
@@ -71,6 +72,7 @@ def assemble(
         execution: how.
         limits: what one image of a request may be.
         preprocess: how images become pixels.
+        orient: turn images by their EXIF orientation first.
         prune: remove the models of bundles that are not named. Folders that `assemble` did not
             write are never touched.
         keep_tuned: carry over what `tune` found for the same bundle name, runtime and precision, in
@@ -100,7 +102,9 @@ def assemble(
     with staging_folder(target) as staging:
         for bundle in bundles:
             bundle.check_files()
-            models = BundleModels(bundle, staging, runtime, execution, limits, preprocess)
+            models = BundleModels(
+                bundle, staging, runtime, execution, limits, preprocess, orient=orient
+            )
             wanted = models.write()
             for tower, encoder in models.encoders.items():
                 precisions[f"{bundle.name}_{tower}_encoder"] = encoder.precision

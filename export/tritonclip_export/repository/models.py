@@ -39,6 +39,8 @@ class BundleModels:
         execution: Execution,
         limits: Limits,
         preprocess: Preprocess,
+        *,
+        orient: bool,
     ) -> None:
         self.bundle = bundle
         self.info = bundle.info
@@ -47,6 +49,7 @@ class BundleModels:
         self.execution = execution
         self.limits = limits
         self.preprocess = preprocess
+        self.orient = orient
         self.encoders = encoders(bundle, runtime, execution)
         self.any_length = takes_any_length(runtime, bundle.info)
         self.max_batch = min(encoder.max_batch for encoder in self.encoders.values())
@@ -102,7 +105,9 @@ class BundleModels:
         return version
 
     def _image_preprocess(self) -> None:
-        values = parameters.image_preprocess(self.info.image, self.limits, self.preprocess)
+        values = parameters.image_preprocess(
+            self.info.image, self.limits, self.preprocess, orient=self.orient
+        )
         config = self._config("image_preprocess", values)
         if self.preprocess == "dali":
             # A GPU where the server has one.
@@ -159,7 +164,7 @@ class BundleModels:
     def _ensembles(self) -> None:
         precisions = {tower: encoder.precision for tower, encoder in self.encoders.items()}
         described = parameters.description(
-            self.info, self.runtime, precisions, self.limits, self.preprocess
+            self.info, self.runtime, precisions, self.limits, self.preprocess, orient=self.orient
         )
         for model in TOWERS:
             self._write(model, self._config(model, described))

@@ -18,9 +18,11 @@ def image_transform(
     image: ImageSpec,
     limits: parameters.Limits | None = None,
     mode: parameters.Preprocess = "exact",
+    *,
+    orient: bool = False,
 ) -> Any:
     """The server's `ImageTransform` for `image`; its `pixels(encoded)` gives PIXELS."""
-    values = parameters.image_preprocess(image, limits or parameters.Limits(), mode)
+    values = parameters.image_preprocess(image, limits or parameters.Limits(), mode, orient=orient)
     module = load("image_preprocess/1/pixels.py")
     return module.ImageTransform.from_parameters(_as_parsed(values))
 

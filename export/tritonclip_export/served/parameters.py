@@ -35,8 +35,10 @@ class Limits:
     max_image_pixels: int = 89_478_485
 
 
-def image_preprocess(image: ImageSpec, limits: Limits, mode: Preprocess) -> dict[str, str]:
-    """For `image_preprocess`: the transform, its mode and its limits."""
+def image_preprocess(
+    image: ImageSpec, limits: Limits, mode: Preprocess, *, orient: bool = False
+) -> dict[str, str]:
+    """For `image_preprocess`: the transform, its mode, EXIF orientation and its limits."""
     return {
         "height": str(image.height),
         "width": str(image.width),
@@ -47,6 +49,7 @@ def image_preprocess(image: ImageSpec, limits: Limits, mode: Preprocess) -> dict
         "rules": image.rules,
         "transparency": image.transparency,
         "mode": mode,
+        "orient": json.dumps(orient),
         "max_bytes": str(limits.max_image_bytes),
         "max_pixels": str(limits.max_image_pixels),
     }
@@ -105,6 +108,8 @@ def description(
     precisions: Mapping[Tower, Precision | None],
     limits: Limits,
     preprocess: Preprocess,
+    *,
+    orient: bool,
 ) -> dict[str, str]:
     """For the ensembles: what the model is, for `Client.info()` and for people.
 
@@ -114,6 +119,7 @@ def description(
         precisions: of each tower; None for an engine that nobody described.
         limits: what one image of a request may be.
         preprocess: how images become pixels.
+        orient: whether they are turned by their EXIF orientation.
     """
     named = {tower: precision or "unknown" for tower, precision in precisions.items()}
     alike = len(set(named.values())) == 1
@@ -133,6 +139,7 @@ def description(
         else ", ".join(f"{tower} {precision}" for tower, precision in named.items()),
         "runtime": runtime,
         "preprocess": preprocess,
+        "orient": json.dumps(orient),
         "max_image_bytes": str(limits.max_image_bytes),
         "max_image_pixels": str(limits.max_image_pixels),
     }

@@ -179,6 +179,8 @@ def _served(server: str, bundle: Bundle, inputs: Inputs, onnx: Pair) -> Hop:
                 f"({info.weights_sha256[:12]}...) than this bundle; assemble it again"
             )
         embedded = Pair(client.embed_images(inputs.images), client.embed_texts(inputs.texts))
+    if info.orient:
+        onnx = onnx_embeddings(bundle, Batches.of(bundle, inputs, orient=True))
     stage = "served" if info.preprocess == "exact" else f"served ({info.preprocess})"
     tolerance = served_tolerance(info.precision, info.preprocess)
     return _hop(stage, onnx, embedded, tolerance)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from nvidia.dali import fn, pipeline_def, types
+from PIL.Image import Transpose as Turn
 
 INTERPOLATION = {
     "BICUBIC": types.INTERP_CUBIC,
@@ -21,11 +22,34 @@ INTERPOLATION = {
 }
 
 
+# Each turn of Pillow's by three that DALI has: rows and columns swapped, then mirrored from left to
+# right, then from top to bottom.
+MOVES = {
+    None: (False, False, False),
+    Turn.FLIP_LEFT_RIGHT: (False, True, False),
+    Turn.ROTATE_180: (False, True, True),
+    Turn.FLIP_TOP_BOTTOM: (False, False, True),
+    Turn.TRANSPOSE: (True, False, False),
+    Turn.ROTATE_270: (True, True, False),
+    Turn.TRANSVERSE: (True, True, True),
+    Turn.ROTATE_90: (True, False, True),
+}
+
+
 class Placement(NamedTuple):
-    """What a picture is resized to, and where in it the crop begins; rows before columns."""
+    """What a picture is resized to, how it is turned, and where in it the crop then begins.
+
+    Rows before columns.
+    """
 
     size: tuple[int, int]
     start: tuple[int, int]
+    swapped: bool
+    """Whether rows become columns, before it is mirrored."""
+    mirrored: bool
+    """From left to right."""
+    inverted: bool
+    """From top to bottom."""
 
 
 class JpegPipeline:
@@ -34,7 +58,11 @@ class JpegPipeline:
     def __init__(self, transform: Any, max_batch: int, threads: int, gpu: int | None) -> None:
         self._transform = transform
         self._build = pipeline_def(
-            batch_size=max_batch, num_threads=threads, device_id=gpu, prefetch_queue_depth=1
+            batch_size=max_batch,
+            num_threads=threads,
+            device_id=gpu,
+            prefetch_queue_depth=1,
+            enable_conditionals=transform.orient,
         )(_pipeline)
         self._device = "cpu" if gpu is None else "mixed"
         self._pipeline = self._build(self._transform, self._device)
@@ -44,15 +72,18 @@ class JpegPipeline:
         # Whether a decoder refuses a file without an end is its own affair; Pillow does.
         if not (encoded.startswith(b"\xff\xd8") and encoded.endswith(b"\xff\xd9")):
             return None
+        transform = self._transform
         try:
-            image = self._transform.open(encoded)
-            width, height = self._transform.size_before_crop(*image.size)
+            image = transform.open(encoded)
+            turn = transform.turn(image)
+            width, height = transform.size_before_crop(*transform.turned_size(image.size, turn))
         except ValueError:
             return None
         if image.mode not in ("RGB", "L"):
             return None
-        left, top = self._transform.crop_offset(width, height)
-        return Placement((height, width), (top, left))
+        left, top = transform.crop_offset(width, height)
+        resized = transform.turned_size((width, height), turn)
+        return Placement(resized[::-1], (top, left), *MOVES[turn])
 
     def pixels(
         self, files: Sequence[bytes], placements: Sequence[Placement]
@@ -63,6 +94,10 @@ class JpegPipeline:
             feed("IMAGE", [np.frombuffer(file, np.uint8) for file in files])
             feed("SIZE", [np.array(placement.size, np.float32) for placement in placements])
             feed("START", [np.array(placement.start, np.int32) for placement in placements])
+            if self._transform.orient:
+                feed("SWAPPED", [np.array(place.swapped) for place in placements])
+                feed("MIRRORED", [np.array(place.mirrored, np.int32) for place in placements])
+                feed("INVERTED", [np.array(place.inverted, np.int32) for place in placements])
             (output,) = self._pipeline.run()
         except RuntimeError:
             # DALI declares a pipeline that failed invalid.
@@ -75,13 +110,15 @@ def _pipeline(transform: Any, device: str) -> Any:
     files = fn.external_source(name="IMAGE", dtype=types.UINT8, ndim=1)
     size = fn.external_source(name="SIZE", dtype=types.FLOAT, ndim=1)
     start = fn.external_source(name="START", dtype=types.INT32, ndim=1)
-    # Neither reference applies EXIF orientation.
+    # DALI (2.4) dies of some files whose EXIF it reads, and overlooks what Pillow finds.
     images = fn.decoders.image(
         files, device=device, output_type=types.RGB, adjust_orientation=False
     )
     images = fn.resize(
         images, size=size, interp_type=INTERPOLATION[transform.interpolation.name], antialias=True
     )
+    if transform.orient:
+        images = _turned(images)
     images = fn.slice(
         images,
         start=start,
@@ -91,3 +128,12 @@ def _pipeline(transform: Any, device: str) -> Any:
         fill_values=transform.fill,
     )
     return fn.transpose(images, perm=[2, 0, 1]).cpu()
+
+
+def _turned(images: Any) -> Any:
+    """Each of `images` as it is to be seen; after resizing, when it is small."""
+    if fn.external_source(name="SWAPPED", dtype=types.BOOL, ndim=0):
+        images = fn.transpose(images, perm=[1, 0, 2], transpose_layout=False)
+    mirrored = fn.external_source(name="MIRRORED", dtype=types.INT32, ndim=0)
+    inverted = fn.external_source(name="INVERTED", dtype=types.INT32, ndim=0)
+    return fn.flip(images, horizontal=mirrored, vertical=inverted)

@@ -7,7 +7,8 @@ There are two references, and a checkpoint follows the rules of one:
 - `transformers`: its image processors on Pillow, which convert to RGB first.
 
 The order matters (a palette image is resized before its colours are looked up, or after), and so
-does every rounding below. EXIF orientation is not applied, because neither reference applies it.
+does every rounding below. Neither reference applies EXIF orientation. Where it is asked for, a
+picture is turned before all else, as by `PIL.ImageOps.exif_transpose` in front of the reference.
 
 The mode `draft` is not exact: JPEG files are decoded at a half, a quarter or an eighth of their
 size, the smallest that is no smaller than what they are resized to. All else is as in `exact`.
@@ -23,16 +24,29 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 Box: TypeAlias = tuple[float, float, float, float]
+Turn: TypeAlias = Image.Transpose
 
 INTERPOLATION = {
     "bicubic": Image.Resampling.BICUBIC,
     "bilinear": Image.Resampling.BILINEAR,
     "lanczos": Image.Resampling.LANCZOS,
 }
+
+# By the value of EXIF's tag Orientation (CIPA DC-008, "Orientation"), as in `exif_transpose`.
+TURNS = {
+    2: Turn.FLIP_LEFT_RIGHT,
+    3: Turn.ROTATE_180,
+    4: Turn.FLIP_TOP_BOTTOM,
+    5: Turn.TRANSPOSE,
+    6: Turn.ROTATE_270,
+    7: Turn.TRANSVERSE,
+    8: Turn.ROTATE_90,
+}
+SWAPPING = (Turn.TRANSPOSE, Turn.ROTATE_270, Turn.TRANSVERSE, Turn.ROTATE_90)
 
 # What a request may hold, as far as this Pillow can. It knows more formats; some (EPS) start other
 # programs, others are rarely meant to be read from strangers.
@@ -69,6 +83,7 @@ class ImageTransform:
     rules: str
     transparency: str
     mode: str
+    orient: bool
     max_bytes: int
     max_pixels: int
 
@@ -94,6 +109,7 @@ class ImageTransform:
             rules=value("rules"),
             transparency=value("transparency"),
             mode=value("mode"),
+            orient=value("orient") == "true",
             max_bytes=int(value("max_bytes")),
             max_pixels=int(value("max_pixels")),
         )
@@ -106,10 +122,14 @@ class ImageTransform:
                 long and thin that resizing it would pass the pixel limit.
         """
         image = self.open(encoded)
-        width, height = image.size
+        turn = self.turn(image)
+        width, height = self.turned_size(image.size, turn)
         size = self.size_before_crop(width, height)
-        box = self._load(image, size)
+        box = self._load(image, self.turned_size(size, turn))
         try:
+            if turn is not None:
+                box = box and _turned_box(box, image.size, turn)
+                image = image.transpose(turn)
             if self.rules == "transformers":
                 rgb = self._resize(self._to_rgb(image), size, box)
             else:
@@ -145,6 +165,21 @@ class ImageTransform:
         self._check_pixels(image.size, "the image")
         return image
 
+    def turn(self, image: Image.Image) -> Turn | None:
+        """How `image`, opened or decoded, is to be turned before all else.
+
+        Raises:
+            BadImageError: a PNG is damaged, whose EXIF may stand behind the pixels.
+        """
+        if not self.orient or image.format == "TIFF":  # which Pillow turns while it decodes
+            return None
+        if image.format == "PNG":
+            self._load(image, image.size)
+        try:
+            return TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        except Exception:  # a picture whose EXIF is damaged is shown as it is
+            return None
+
     def size_before_crop(self, width: int, height: int) -> tuple[int, int]:
         """Width and height that an image of `width` and `height` is resized to.
 
@@ -158,6 +193,11 @@ class ImageTransform:
             raise BadImageError(f"{width} x {height} cannot be resized to {size[0]} x {size[1]}")
         return size
 
+    @staticmethod
+    def turned_size(size: tuple[int, int], turn: Turn | None) -> tuple[int, int]:
+        """Width and height of a picture of this size after `turn`, or before it."""
+        return (size[1], size[0]) if turn in SWAPPING else size
+
     def crop_offset(self, width: int, height: int) -> tuple[int, int]:
         """Left and top of the crop in a resized image; negative where it is padded instead."""
         return self._margin(width - self.width), self._margin(height - self.height)
@@ -170,7 +210,11 @@ class ImageTransform:
         return round(excess / 2.0) if excess >= 0 else -(-excess // 2)
 
     def _load(self, image: Image.Image, size: tuple[int, int]) -> Box | None:
-        """Decode; returns where the picture lies if it does not fill its pixels to the edges."""
+        """Decode, as a draft no smaller than `size`.
+
+        Returns:
+            Where the picture lies, if it does not fill its pixels to the edges.
+        """
         try:
             # Only JPEG has it; for others it does nothing.
             drafted = image.draft(None, size) if self.mode == "draft" else None
@@ -227,6 +271,16 @@ class ImageTransform:
                 image.putpalette(palette)
         left, top = self.crop_offset(*image.size)
         return image.crop((left, top, left + self.width, top + self.height))
+
+
+def _turned_box(box: Box, size: tuple[int, int], turn: Turn) -> Box:
+    """Where `box` in an image of this size lies after `turn`."""
+    (left, upper, right, lower), (width, height) = box, size
+    if turn in (Turn.FLIP_LEFT_RIGHT, Turn.ROTATE_180, Turn.TRANSVERSE, Turn.ROTATE_90):
+        left, right = width - right, width - left
+    if turn in (Turn.FLIP_TOP_BOTTOM, Turn.ROTATE_180, Turn.TRANSVERSE, Turn.ROTATE_270):
+        upper, lower = height - lower, height - upper
+    return (upper, left, lower, right) if turn in SWAPPING else (left, upper, right, lower)
 
 
 def _undecodable(error: Exception) -> BadImageError:
