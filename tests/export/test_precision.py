@@ -15,7 +15,7 @@ import torch
 
 from stress import write_stressed
 from tritonclip_export import precision, samples
-from tritonclip_export.bundle import Bundle, Precision
+from tritonclip_export.bundle import TOWERS, Bundle, Precision
 from tritonclip_export.checkpoint.loading import load, parse
 from tritonclip_export.errors import BundleError, DiskSpaceError, ExportError, PrecisionError
 from tritonclip_export.export.writing import export
@@ -24,7 +24,10 @@ from tritonclip_export.parity.inputs import Batches, Inputs
 from tritonclip_export.precision import activations, bisection, layers, policy
 from tritonclip_export.precision.emulation import round_in_fp32
 from tritonclip_export.precision.lower import FLOATING, FP16
+from tritonclip_export.precision.operators import PRODUCTS
+from tritonclip_export.precision.rewrite import lower_precision
 from tritonclip_export.precision.running import fp32_embeddings, onnx_embeddings
+from tritonclip_export.precision.scaling import scale_products, scaled_products
 from tritonclip_export.repository.assemble import assemble
 
 LOWER: tuple[Precision, ...] = ("fp16", "bf16", "int8")
@@ -167,7 +170,13 @@ def test_a_tower_that_naive_half_precision_breaks_is_kept(
     assert not broken.min_cosine >= 0.9  # NaN, for the scaled one
 
     for name in ("fp16", "bf16"):
-        assert max(figures(precision.write(bundle, name, inputs=inputs), name)) < 2e-2
+        bundle = precision.write(bundle, name, inputs=inputs)
+        assert max(figures(bundle, name)) < 2e-2
+    for tower in TOWERS:
+        graph = ir.load(bundle.file(bundle.artifact(tower, precision="fp16").file)).graph
+        types = {node.outputs[0].dtype for node in graph if node.op_type in PRODUCTS}
+        assert (scaled_products(graph) > 0) == (kind == "scale")
+        assert types == {ir.DataType.FLOAT16} or (kind, tower) == ("offset", "text")
 
 
 @pytest.mark.parametrize("hidden", [-np.inf, np.finfo(np.float32).min])
@@ -211,6 +220,53 @@ def test_wide_scores_are_kept_where_they_are_computed_masked_or_not(
         assert found.largest["scores"] == pytest.approx(np.abs(x @ weights).max(), rel=1e-6)
         (embeddings,) = onnxruntime.InferenceSession(file).run(None, {"X": x})
         np.testing.assert_allclose(found.embeddings, embeddings, rtol=1e-5)
+
+
+@pytest.mark.parametrize("product", ["MatMul(X, weights)", "Gemm(X, weights, bias)"])
+@pytest.mark.parametrize("others", [2.0**12, 2.0**-10])
+def test_a_product_that_overflows_runs_in_half_precision_with_smaller_weights(
+    others: float, product: str, tmp_path: Path
+) -> None:
+    """Unless most of its weights would then be too small for half precision."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (8, 8), np.uint8)
+    last, weights = rng.normal(size=(2, 8, 8)).astype(np.float32)
+    weights = (weights * np.float32(others)).astype(np.float16).astype(np.float32)
+    weights[:, 0] = 2.0**14
+    made = onnx.parser.parse_model(f"""
+        <ir_version: 10, opset_import: ["" : 20]>
+        tower (uint8[n, 8] X) => (float[n, 8] EMBEDDING) {{
+            near = Cast<to = 1>(X)
+            inner = MatMul(near, last)
+            wide = {product.replace("X", "inner")}
+            normal = LayerNormalization(wide, gain)
+            EMBEDDING = MatMul(normal, last)
+        }}
+    """)
+    constants = {"weights": weights, "last": last, "gain": last[0], "bias": weights[1]}
+    for name in {name for node in made.graph.node for name in node.input} & constants.keys():
+        made.graph.initializer.append(onnx.numpy_helper.from_array(constants[name], name))
+    for node in made.graph.node:
+        node.name = node.output[0]
+    file = tmp_path / "tower.onnx"
+    onnx.save(onnx.shape_inference.infer_shapes(made), file)
+    found = activations.measure(file, [x], FP16)
+    assert found.largest["wide"] > np.finfo(np.float16).max
+    model = layers.load(file)
+
+    scale_products(model.graph, found.largest, FP16)
+
+    with layers.session(model) as session:
+        (embeddings,) = session.run(None, {"X": x})
+    np.testing.assert_array_equal(embeddings, found.embeddings)
+    lower_precision(model.graph, FP16, set(policy.stay_fp32(model.graph, found, FP16)))
+    types = {node.name: node.outputs[0].dtype for node in model.graph}
+    scaled = others > 1
+    assert types["wide"] == (ir.DataType.FLOAT16 if scaled else ir.DataType.FLOAT)
+    round_in_fp32(model.graph, FP16)
+    with layers.session(model) as session:
+        (rounded,) = session.run(None, {"X": x})
+    np.testing.assert_allclose(rounded, found.embeddings, rtol=0, atol=1e-2)
 
 
 def test_layers_are_kept_by_pattern(demo: Bundle, inputs: Inputs) -> None:

@@ -2,6 +2,7 @@
 
 policy        which nodes stay in FP32, by construction and by measurement
 activations   what is measured for that, on real inputs
+scaling       weights made smaller by a power of two, where a product would overflow
 rewrite       the types and casts of the graph
 emulation     running such a graph on a CPU
 int8          dynamic quantisation, for the CPU runtimes

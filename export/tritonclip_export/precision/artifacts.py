@@ -27,10 +27,11 @@ from tritonclip_export.precision.emulation import emulated
 from tritonclip_export.precision.lower import FLOATING, INT8, Lower
 from tritonclip_export.precision.rewrite import lower_precision
 from tritonclip_export.precision.running import onnx_embeddings
+from tritonclip_export.precision.scaling import scale_products
 from tritonclip_export.staging import staging_folder
 
 # Counts up when the same inputs would give another graph.
-REVISION = 3
+REVISION = 4
 BUILT_WITH = ("onnx", "onnx-ir", "onnxruntime")
 
 # A probed graph keeps many activations; big images have the largest.
@@ -155,11 +156,17 @@ def _write(
 def _lowered(file: Path, found: activations.Activations, lower: Lower, keep: Sequence[str]) -> Any:
     from onnxscript import version_converter
 
-    model = layers.load(file)
+    model = _scaled(file, found, lower)
     stay = policy.stay_fp32(model.graph, found, lower, keep)
     lower_precision(model.graph, lower, set(stay))
     if lower.name == "bf16":
         version_converter.convert_version(model, BF16_OPSET)
+    return model
+
+
+def _scaled(file: Path, found: activations.Activations, lower: Lower) -> Any:
+    model = layers.load(file)
+    scale_products(model.graph, found.largest, lower)
     return model
 
 
@@ -216,7 +223,7 @@ def _culprit(
                 compared = compare("", found.embeddings, run(encoder, tensors), tolerance)
         return compared.relative_to_spread or 0.0
 
-    model = layers.load(original)
+    model = _scaled(original, found, lower)
     fixed = policy.stay_fp32(model.graph, found, lower, recipe.keep_fp32)
     lowered = list(
         dict.fromkeys(
