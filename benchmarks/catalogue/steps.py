@@ -19,7 +19,7 @@ from benchmarks.catalogue.work import Work
 from stand_ins import hub_checkpoints
 from tritonclip.errors import TritonClipError
 from tritonclip_export import samples
-from tritonclip_export.bundle import Bundle
+from tritonclip_export.bundle import TOWERS, Bundle
 from tritonclip_export.checkpoint.references import HUB_PREFIX
 from tritonclip_export.parity.figures import require
 from tritonclip_export.parity.inputs import Batches, Inputs
@@ -123,6 +123,23 @@ def lower(work: Work) -> None:
     work.end()
     work.results["bundle"] = bundle
     work.row.facts["parity"] |= {figure.stage: figure.model_dump() for figure in bundle.info.parity}
+    work.row.facts["products"] = {
+        tower: _products(bundle.file(bundle.artifact(tower, precision="fp16").file))
+        for tower in TOWERS
+    }
+
+
+def _products(file: Path) -> dict[str, int]:
+    """Products of a half-precision encoder: all, those in FP32, and those in FP16 by scaling."""
+    from tritonclip_export.precision import layers, operators, scaling
+
+    graph = layers.load(file).graph
+    products = [node for node in graph if node.op_type in operators.PRODUCTS]
+    return {
+        "all": len(products),
+        "fp32": sum(layers.is_float(node.outputs[0]) for node in products),
+        "scaled": scaling.scaled_products(graph),
+    }
 
 
 def compile(work: Work) -> None:

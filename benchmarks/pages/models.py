@@ -26,6 +26,7 @@ HEAD = (
     "served",
     "FP16, image",
     "FP16, text",
+    "in FP32",
     "engine",
     "time",
     "memory",
@@ -46,8 +47,9 @@ run. The script writes this page; its figures lie in `benchmarks/results/catalog
 - *served*: the largest difference between what a real Triton server answered and the graphs, for
   one architecture of each family.
 - *FP16*: how far the half-precision graph, emulated, is from FP32, as a share of the spread; the
-  limit is 2e-2 ([precision](precision.md)). *engine*: layers of both towers, compiled from it by
-  TensorRT-RTX for an L4.
+  limit is 2e-2 ([precision](precision.md)). *in FP32*: how many products of both towers it leaves
+  in FP32; before an arrow, how many it would without scaling weights. *engine*: layers of both
+  towers, compiled from it by TensorRT-RTX for an L4.
 - *time*: processor time of all steps together, on one or two threads, mostly beside other work: a
   measure of size, not of speed. *memory*: the most that was resident in the process (`VmHWM`), its
   libraries (about 0.8 GiB) and mapped files included; a page that is mapped twice counts twice.
@@ -119,10 +121,21 @@ def _cells(entry: Entry, row: Row | None) -> Iterator[str]:
     yield f"{max(served):.0e}" if served else ""
     for stage in ("fp16 image", "fp16 text"):
         yield f"{parity[stage]['relative_to_spread']:.0e}" if stage in parity else ""
+    yield _in_fp32(facts.get("products", {}))
     engines = facts.get("engines", {})
     yield " + ".join(str(engines[tower]["layers"]) for tower in ("image", "text") if engines)
     yield f"{row.cpu_seconds:.0f} s" if row else "not run"
     yield f"{row.peak_mib / 1024:.1f} GiB" if row and row.peak_mib else ""
+
+
+def _in_fp32(towers: dict[str, dict[str, int]]) -> str:
+    if not towers:
+        return ""
+    total, left, scaled = (
+        sum(counts[name] for counts in towers.values()) for name in ("all", "fp32", "scaled")
+    )
+    before = f"{left + scaled} → " if scaled else ""
+    return f"{before}{left} of {total}"
 
 
 def _last_step(row: Row) -> str:

@@ -36,6 +36,9 @@ def test_an_architecture_is_exported_checked_and_served_once(root: Path, tmp_pat
         *("token ids", "pixels", "onnx image", "onnx text", "served image", "served text"),
         *("fp16 image", "fp16 text"),
     }
+    products = row["facts"]["products"]
+    assert {tower: counts["all"] for tower, counts in products.items()} == {"image": 74, "text": 61}
+    assert f"| {sum(counts['fp32'] for counts in products.values())} of 135 |" in page
     assert set(row["facts"]["engines"]) == {"image", "text"}
     assert all(step["seconds"] > 0 and step["peak_mib"] > 0 for step in row["steps"])
     assert "**1 of 158 pass**" in page
