@@ -9,9 +9,10 @@ from itertools import chain
 from pathlib import Path
 
 from benchmarks import record
+from benchmarks.gpu import page as gpu
 from benchmarks.pages import comparison, limits, models, performance, preprocessing
 
-PAGES = (performance, comparison, limits, models, preprocessing)
+PAGES = (performance, comparison, limits, models, preprocessing, gpu)
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""A short lease of a GPU, turned into evidence: see README.md beside this."""
