@@ -7,7 +7,11 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
-.PHONY: demo test test-all lint format clean
+# The container's conditions without the container: its Python, numpy 2, the packages of its image.
+PYTHON312 ?= $(or $(lastword $(wildcard $(HOME)/.pyenv/versions/3.12.*/bin/python3.12)),python3.12)
+CONTAINER := .venv-container
+
+.PHONY: demo test test-all container-conditions lint format clean
 
 demo: $(READY)
 	$(BIN)/python scripts/demo.py
@@ -20,8 +24,11 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 test: $(READY)
 	$(PYTEST) -m "not slow"
 
-test-all: $(READY)
+test-all: $(READY) $(CONTAINER)/.installed
 	$(PYTEST)
+
+container-conditions: $(READY) $(CONTAINER)/.installed
+	$(BIN)/python -m pytest tests/container
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -33,8 +40,13 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) $(CONTAINER) build dist
 
 $(READY): pyproject.toml
 	@scripts/install.sh "$(PYTHON)" "$(VENV)"
+	@touch $@
+
+$(CONTAINER)/.installed: model_repository/requirements.txt
+	$(PYTHON312) -m venv $(CONTAINER)
+	$(CONTAINER)/bin/python -m pip install --quiet --requirement $<
 	@touch $@
