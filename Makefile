@@ -27,13 +27,19 @@ test: $(READY)
 test-all: $(READY) $(CONTAINER)/.installed
 	$(PYTEST)
 
+# The Dockerfile's packages are found for the image's Python, and the served models run on them.
 container-conditions: $(READY) $(CONTAINER)/.installed
+	$(CONTAINER)/bin/python -m pip install --quiet --dry-run --target $(CONTAINER)/none \
+	  --only-binary=:all: --python-version 3.12 --platform manylinux_2_28_x86_64 \
+	  --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
+	  --requirement model_repository/requirements.txt
 	$(BIN)/python -m pytest tests/container
 
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/hadolint Dockerfile
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
