@@ -37,12 +37,18 @@ class TritonPythonModel:
         )
         folder = Path(args["model_repository"]) / args["model_version"]
         session = ort.InferenceSession(folder / "model.onnx", options, providers=providers)
+        on_gpu = session.get_providers()[0] != "CPUExecutionProvider"
+        if parameters["device"]["string_value"] == "gpu" and not on_gpu:
+            # ONNX Runtime falls back to the CPU by itself where CUDA does not load.
+            raise pb_utils.TritonModelException(
+                "this encoder is for a GPU, and ONNX Runtime cannot load CUDA here; the log above "
+                'says why. pip install "onnxruntime-gpu[cuda,cudnn]" brings all but the driver'
+            )
         read, written = session.get_inputs()[0].name, session.get_outputs()[0].name
 
         def run(batch):
             return session.run([written], {read: batch})[0]
 
-        on_gpu = session.get_providers()[0] != "CPUExecutionProvider"
         self.answer = answering(
             run,
             read,
@@ -69,6 +75,8 @@ def _providers(device, index):
         )
     if device == "cpu" or "CUDAExecutionProvider" not in available:
         return ["CPUExecutionProvider"]
+    if hasattr(ort, "preload_dlls"):  # finds CUDA and cuDNN where pip has put them
+        ort.preload_dlls()
     # TF32 would round FP32 products to ten bits.
     return [
         ("CUDAExecutionProvider", {"device_id": index, "use_tf32": 0}),

@@ -104,6 +104,7 @@ class Encoder:
             raise ExportError(f"{file.name}: ONNX Runtime refuses the graph: {error}") from error
         self.input = self._session.get_inputs()[0]
         self.output = self._session.get_outputs()[0]
+        self.providers: tuple[str, ...] = tuple(self._session.get_providers())
 
     def __call__(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """EMBEDDING [batch, dim] of PIXELS or TOKEN_IDS."""

@@ -17,6 +17,7 @@ from tritonclip_export.precision.emulation import emulated
 from tritonclip_export.precision.lower import FLOATING
 
 BASELINE = "baseline.npz"
+CUDA = "CUDAExecutionProvider"
 
 
 @contextmanager
@@ -27,11 +28,15 @@ def open_encoder(file: Path, precision: Precision) -> Iterator[Encode]:
     if precision not in FLOATING:
         # What is opened to be compared runs a few batches: a copy of the weights would not pay.
         yield Encoder(file, packed=False)
-    elif "CUDAExecutionProvider" in ort.get_available_providers():
-        yield Encoder(file, providers=("CUDAExecutionProvider", "CPUExecutionProvider"))
-    else:
-        with emulated(file) as encoder:
+        return
+    if CUDA in ort.get_available_providers():
+        encoder = Encoder(file, providers=(CUDA, "CPUExecutionProvider"))
+        # Where CUDA does not load, ONNX Runtime falls back to the CPU, which is no measure for it.
+        if CUDA in encoder.providers:
             yield encoder
+            return
+    with emulated(file) as emulation:
+        yield emulation
 
 
 def onnx_embeddings(bundle: Bundle, batches: Batches, precision: Precision = "fp32") -> Pair:
