@@ -1,0 +1,37 @@
+"""What can go wrong with an archive, as branches of the client's `TritonClipError`."""
+# Named for what happened, as in the client.
+# ruff: noqa: N818
+
+from tritonclip.errors import InvalidArgument, TritonClipError
+
+
+class InvalidFilter(InvalidArgument):
+    """A `where` that is not in the grammar, or asks for a field that does not exist."""
+
+
+class StoreError(TritonClipError):
+    """A store failed at a valid request, e.g. because its disk is full."""
+
+
+class StoreUnavailable(StoreError):
+    """A store cannot be reached."""
+
+
+class StoreDenied(StoreError):
+    """A store does not let us in, or not write: a wrong password, a read-only folder."""
+
+
+class StoreNotInstalled(StoreError):
+    """The client library of a store is not installed."""
+
+
+class CollectionNotFound(TritonClipError):
+    """A store has no collection of that name."""
+
+
+class SpaceMismatch(TritonClipError):
+    """Vectors of one embedding space were offered to, or asked of, a collection of another."""
+
+
+class SourceError(TritonClipError):
+    """What should be indexed is not there, or holds no picture."""

@@ -1,0 +1,1 @@
+"""Stores: what holds the vectors, behind one protocol."""
