@@ -71,6 +71,8 @@ class LanceStore:
     def create(self, name: str, description: Description) -> None:
         vector = pa.list_(_VECTORS[description.vectors], description.space.dim)
         fields = [pa.field(field, kind, nullable=False) for field, kind in _FIELDS.items()]
+        # Without a key, two processes that insert one id at once leave it there twice.
+        fields[0] = fields[0].with_metadata({b"lance-schema:unenforced-primary-key": b"true"})
         schema = pa.schema(
             [*fields, pa.field("vector", vector)],
             metadata={_DESCRIPTION: description.to_json().encode()},

@@ -11,7 +11,8 @@ from tritonclip_search.stores.url import StoreUrl
 
 # The module beside this one with the store's `connect(url)`, and the extra with its library.
 _STORES = {
-    "lancedb": ("lance", "search"),
+    "local": ("local.store", ""),
+    "lancedb": ("lance", "lancedb"),
     "postgresql": ("postgresql", "pgvector"),
     "milvus": ("milvus", "milvus"),
     "qdrant": ("qdrant", "qdrant"),

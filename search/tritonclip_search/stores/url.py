@@ -8,9 +8,9 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from tritonclip.errors import InvalidArgument
 
-LANCEDB = "lancedb"
+LOCAL = "local"
 """The scheme of what is written as a plain path."""
-SCHEMES = (LANCEDB, "postgresql", "milvus", "qdrant", "weaviate")
+SCHEMES = (LOCAL, "lancedb", "postgresql", "milvus", "qdrant", "weaviate")
 
 _SECRET = re.compile(r"key|token|password|passwd|secret", re.IGNORECASE)
 _HIDDEN = "***"
@@ -45,14 +45,14 @@ class StoreUrl:
         if not separator:
             if not text:
                 raise InvalidArgument("the store's address is empty; name a folder or a URL")
-            return cls(LANCEDB, "", None, text)
+            return cls(LOCAL, "", None, text)
         if scheme not in SCHEMES:
             raise InvalidArgument(
                 f"no store is reached by {scheme}://; name a folder, or one of "
                 + ", ".join(f"{known}://" for known in SCHEMES)
             )
-        if scheme == LANCEDB:
-            return cls(LANCEDB, "", None, rest)
+        if scheme in (LOCAL, "lancedb"):
+            return cls(scheme, "", None, rest)
         try:
             parts = urlsplit(text)
             port = parts.port
@@ -83,7 +83,7 @@ class StoreUrl:
         return text
 
     def __str__(self) -> str:
-        if self.scheme == LANCEDB:
+        if self.scheme == LOCAL:
             return self.path
         login = self.user + (f":{_HIDDEN}" if self.password else "")
         host = f"[{self.host}]" if ":" in self.host else self.host

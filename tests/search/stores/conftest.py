@@ -13,12 +13,17 @@ from tritonclip_search.stores.opening import open_store
 from tritonclip_search.stores.store import Store
 
 
-def lancedb(request: pytest.FixtureRequest) -> str:
+def local(request: pytest.FixtureRequest) -> str:
     """A folder of this test."""
     return str(request.getfixturevalue("tmp_path") / "archive")
 
 
-STORES: dict[str, Callable[[pytest.FixtureRequest], str]] = {"lancedb": lancedb}
+def lancedb(request: pytest.FixtureRequest) -> str:
+    """A folder of this test."""
+    return f"lancedb://{request.getfixturevalue('tmp_path')}/lance"
+
+
+STORES: dict[str, Callable[[pytest.FixtureRequest], str]] = {"local": local, "lancedb": lancedb}
 
 
 @pytest.fixture(params=STORES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -158,6 +159,25 @@ def test_an_upsert_replaces_the_whole_record(filled: Store) -> None:
     assert facts(read) == facts(changed)
     np.testing.assert_allclose(read.vector, changed.vector, atol=1e-6)
     assert filled.count(NAME) == 60
+
+
+def test_two_that_write_the_same_at_once_leave_nothing_twice(store: Store, store_url: str) -> None:
+    store.create(NAME, DESCRIPTION)
+
+    def write(size: int) -> None:
+        mine = open_store(store_url)
+        mine.create(NAME, DESCRIPTION)
+        for begin in range(0, 60, 10):
+            mine.upsert(NAME, [replace(one, size=size) for one in archive()[begin : begin + 10]])
+        mine.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(write, (1, 2)))
+    found = list(store.scan(NAME, vectors=True))
+    assert sorted(one.id for one in found) == sorted(one.id for one in archive())
+    written = {one.id: one for one in archive()}
+    for one in found:
+        np.testing.assert_allclose(one.vector, written[one.id].vector, atol=1e-6)
 
 
 def test_deleting_removes_what_is_named_and_nothing_else(filled: Store) -> None:

@@ -19,9 +19,9 @@ def test_the_parts_of_an_address_are_read() -> None:
     assert url.option("absent") is None
 
 
-def test_a_path_is_a_folder_for_lancedb() -> None:
+def test_a_path_is_a_folder_of_this_machine() -> None:
     for text in ("archive", "/data/my archive", "C:\\archive"):
-        assert StoreUrl.parse(text) == StoreUrl("lancedb", "", None, text)
+        assert StoreUrl.parse(text) == StoreUrl("local", "", None, text)
     assert StoreUrl.parse("lancedb:///data/archive").path == "/data/archive"
 
 
