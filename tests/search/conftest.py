@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -32,3 +34,14 @@ def nobody() -> Callable[[Callable[[], None]], None]:
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
     return call
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """An empty folder that `nobody` can get to, as to `tmp_path` only its owner can."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+        for path in (folder, *folder.rglob("*/")):
+            path.chmod(0o755)

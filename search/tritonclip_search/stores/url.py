@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from tritonclip.errors import InvalidArgument
@@ -71,6 +71,19 @@ class StoreUrl:
             unquote(parts.password or ""),
             tuple(parse_qsl(parts.query, keep_blank_values=True)),
         )
+
+    def split(self) -> tuple[StoreUrl, str | None]:
+        """The store's own address, and the collection that follows it, if one does.
+
+        `SCHEME://HOST/COLLECTION`, but `postgresql://HOST/DATABASE/COLLECTION`. A path without a
+        host is the store's own.
+        """
+        if self.scheme == "postgresql":
+            database, _, collection = self.path.strip("/").partition("/")
+            return replace(self, path=database), collection or None
+        if not self.host or not self.path:
+            return self, None
+        return replace(self, path=""), self.path
 
     def option(self, name: str) -> str | None:
         """The value of `?name=value`; None where it is not there."""

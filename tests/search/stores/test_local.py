@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -107,23 +106,20 @@ def test_a_writer_that_is_killed_loses_nothing_it_was_told_is_written(
 
 
 def test_an_archive_that_may_not_be_written_can_still_be_searched(
-    nobody: Callable[[Callable[[], None]], None],
+    open_folder: Path, nobody: Callable[[Callable[[], None]], None]
 ) -> None:
-    with tempfile.TemporaryDirectory() as folder:  # tmp_path lies in a folder closed to others
-        archive = Path(folder, "archive")
+    archive = open_folder / "archive"
+    store = open_store(str(archive))
+    store.create("press", HALF)
+    store.upsert("press", [make("/p/1.jpg")])
+    store.close()
+    for path in (open_folder, archive, *archive.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+
+    def ask() -> None:
         store = open_store(str(archive))
-        store.create("press", HALF)
-        store.upsert("press", [make("/p/1.jpg")])
-        store.close()
-        for path in (Path(folder), archive, *archive.rglob("*")):
-            path.chmod(0o555 if path.is_dir() else 0o444)
+        assert store.nearest("press", make("/p/1.jpg").vector, top=1)[0].path == "/p/1.jpg"
+        with pytest.raises(StoreDenied, match="cannot be written by this user"):
+            store.upsert("press", [make("/p/2.jpg")])
 
-        def ask() -> None:
-            store = open_store(str(archive))
-            assert store.nearest("press", make("/p/1.jpg").vector, top=1)[0].path == "/p/1.jpg"
-            with pytest.raises(StoreDenied, match="cannot be written by this user"):
-                store.upsert("press", [make("/p/2.jpg")])
-
-        nobody(ask)
-        for path in (Path(folder), archive, *archive.glob("*/")):
-            path.chmod(0o755)
+    nobody(ask)

@@ -1,0 +1,363 @@
+"""A collection of pictures that is indexed, searched, tagged and weeded."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from types import TracebackType
+from typing import Literal
+
+import numpy as np
+
+from tritonclip import Client
+from tritonclip.errors import InvalidArgument
+from tritonclip.scoring import probabilities
+from tritonclip.types import FloatArray, ImageInput
+from tritonclip_search import filters
+from tritonclip_search.errors import CollectionNotFound, SourceError
+from tritonclip_search.filters import OneOf
+from tritonclip_search.groups import Threshold, find_threshold, group
+from tritonclip_search.indexing.indexer import index
+from tritonclip_search.indexing.report import OnProgress, Report
+from tritonclip_search.queries import Query
+from tritonclip_search.records import Record
+from tritonclip_search.sources.item import SUFFIXES, Source
+from tritonclip_search.sources.opening import open_source
+from tritonclip_search.space import Description, Space, VectorType
+from tritonclip_search.stores.opening import open_store
+from tritonclip_search.stores.store import Method, Store, check_name
+from tritonclip_search.stores.url import StoreUrl
+
+DEFAULT_STORE = "archive"
+DEFAULT_NAME = "pictures"
+PHOTO = "photo"
+
+# Pictures that are altered to find a threshold; ids are hashes, so the first ones are any.
+_SAMPLE = 64
+# Hits that are looked at where near-duplicates are folded, for each that is wanted.
+_FOLDED = 4
+_PAGE = 2048
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A picture that was found."""
+
+    record: Record
+    score: float
+    """Cosine of its vector with the query's, in FP32 whatever the store."""
+    probability: float | None = None
+    """That the text describes it; only of models trained for that (sigmoid), and of one text."""
+    near_duplicates: tuple[Hit, ...] = ()
+    """Further hits that are the same picture, where they were folded."""
+
+    @property
+    def path(self) -> str:
+        """Where it lies."""
+        return self.record.path
+
+
+def open_collection(
+    address: str | StoreUrl,
+    client: Client,
+    name: str | None = None,
+    *,
+    vectors: VectorType = "float32",
+) -> Collection:
+    """A collection in a store.
+
+    Args:
+        address: a folder, or the URL of a store; the URL may end in the collection's name.
+        client: of the model that embeds. It stays open when the collection is closed.
+        name: the collection, if not in the address; `pictures` where neither says.
+        vectors: what to keep of each number if the first `add` has to make the collection.
+
+    Raises:
+        SpaceMismatch: the collection is of another model.
+        InvalidArgument: the address or the name cannot be.
+        StoreError: of the store.
+    """
+    url, named = (StoreUrl.parse(address) if isinstance(address, str) else address).split()
+    if name is not None and named not in (None, name):
+        raise InvalidArgument(f"the address ends in {named!r}, and the name is {name!r}; give one")
+    return Collection(open_store(url), check_name(name or named or DEFAULT_NAME), client, vectors)
+
+
+class Collection:
+    """See `open_collection`. Not for several threads at a time."""
+
+    def __init__(self, store: Store, name: str, client: Client, vectors: VectorType) -> None:
+        self.name = name
+        self._store = store
+        self._client = client
+        self._vectors = vectors
+        self._is_checked = False
+        if self._store.describe(name) is not None:
+            self._check()
+
+    def add(
+        self,
+        sources: Iterable[str | os.PathLike[str] | Source],
+        *,
+        prune: bool = False,
+        retry: bool = False,
+        on_progress: OnProgress = lambda _: None,
+    ) -> Report:
+        """Bring the collection up to date with `sources`, embedding only what is new or changed.
+
+        Args:
+            sources: folders, files, globs, tar shards, URLs.
+            prune: remove what has vanished from them.
+            retry: try again what could not be embedded before.
+            on_progress: told after each file that is new or changed.
+
+        Raises:
+            SourceError: one of them does not exist, or all are empty.
+            SpaceMismatch: the collection is of another model.
+            TritonClipError: of the server or the store; running it again finishes the work.
+        """
+        opened = [s if isinstance(s, Source) else open_source(os.fspath(s)) for s in sources]
+        self._make()
+        report = index(
+            self._store,
+            self.name,
+            self._client,
+            opened,
+            prune=prune,
+            retry=retry,
+            on_progress=on_progress,
+        )
+        if not (report.seen or report.vanished or report.failed):
+            raise SourceError(
+                f"no pictures in {', '.join(source.name for source in opened)}; "
+                f"looked for files that end in {', '.join(SUFFIXES)}, and for tar shards"
+            )
+        return report
+
+    def watch(
+        self,
+        sources: Iterable[str | os.PathLike[str]],
+        on_report: Callable[[Report], object],
+        *,
+        prune: bool = False,
+        pause: float = 2.0,
+        on_progress: OnProgress = lambda _: None,
+    ) -> None:
+        """Follow `sources` until interrupted, looking again `pause` seconds after each look.
+
+        Looking takes a second for some 30,000 files; the pause is never shorter than four times
+        that.
+        """
+        named = list(sources)
+        while True:
+            began = time.monotonic()
+            on_report(self.add(named, prune=prune, on_progress=on_progress))
+            time.sleep(max(pause, 4 * (time.monotonic() - began)))
+
+    def search(
+        self,
+        text: str | Sequence[str] = (),
+        *,
+        images: Sequence[ImageInput] = (),
+        weights: Sequence[float] | None = None,
+        without: Sequence[str] = (),
+        templates: str | Sequence[str] = "plain",
+        where: str | None = None,
+        above: float | None = None,
+        top: int = 20,
+        near_duplicates: Literal["show", "group"] = "show",
+    ) -> list[Hit]:
+        """The pictures that are nearest to a query, the nearest first.
+
+        Args:
+            text: what to look for; several are added up.
+            images: pictures like what to look for, added to that.
+            weights: of the texts, then the images; all alike without.
+            without: what not to find, one exclusion each; see `queries`.
+            templates: sentences around the texts; see the client's `label_embeddings`.
+            where: what the records have to be like; see `filters`.
+            above: only hits with at least this score.
+            top: how many at most.
+            near_duplicates: "group" folds hits that are the same picture into the best of them.
+
+        Raises:
+            CollectionNotFound: it has not been made yet.
+            InvalidArgument: a query, filter or number that makes no sense.
+            SpaceMismatch: the collection is of another model.
+        """
+        if top < 1:
+            raise InvalidArgument(f"top is {top}; ask for at least 1 picture")
+        self._check()
+        condition = None if where is None else filters.parse(where)
+        texts = [text] if isinstance(text, str) else list(text)
+        query = Query(texts, images, weights, without, templates)
+        vector = query.vector(self._client)
+        folding = near_duplicates == "group"
+        wanted = top * _FOLDED if folding else top
+        found = self._store.nearest(self.name, vector, top=wanted, where=condition)
+        hits = self._scored(found, vector, query)
+        if above is not None:
+            hits = [hit for hit in hits if hit.score >= above]
+        return (self._folded(hits) if folding else hits)[:top]
+
+    def duplicates(
+        self, threshold: float | None = None, *, where: str | None = None
+    ) -> tuple[Threshold, list[list[Record]]]:
+        """Groups of pictures that are the same but for size, compression or edges.
+
+        Args:
+            threshold: the cosine from which on two are the same; found by altering some pictures of
+                the collection without.
+            where: among which records; see `filters`.
+
+        Returns:
+            the threshold, and the groups: in each, the largest picture first.
+
+        Raises:
+            SourceError: no threshold was given, and no file can be read to find one.
+        """
+        self._check()
+        condition = None if where is None else filters.parse(where)
+        embedded = filters.both(OneOf("error", ("",)), condition)
+        records = sorted(
+            self._store.scan(self.name, where=embedded, vectors=True), key=lambda record: record.id
+        )
+        if not records:
+            return Threshold(threshold or 1.0, 0), []
+        if threshold is not None:
+            found: Threshold | None = Threshold(threshold, 0)
+        else:
+            found = find_threshold(records[:_SAMPLE], self._client)
+        if found is None:
+            raise SourceError(
+                "none of the pictures can be read to find a threshold; give one, e.g. 0.95"
+            )
+        groups = group(_matrix(records), found.cosine)
+        return found, [sorted((records[row] for row in rows), key=_value) for rows in groups]
+
+    def tag(
+        self,
+        labels: Sequence[str],
+        *,
+        templates: str | Sequence[str] = PHOTO,
+        above: float = 0.5,
+        where: str | None = None,
+    ) -> dict[str, int]:
+        """Write zero-shot labels into the records, for `tags = LABEL` in a filter.
+
+        Args:
+            labels: what a picture may show; what was decided about them before is replaced.
+            templates: see the client's `label_embeddings`.
+            above: the least probability for a tag: of the softmax over the labels, or of the
+                sigmoid of each, as the model was trained.
+            where: which records; see `filters`.
+
+        Returns:
+            how many pictures have each label.
+        """
+        self._check()
+        vectors = self._client.label_embeddings(labels, templates)
+        condition = None if where is None else filters.parse(where)
+        counts = dict.fromkeys(labels, 0)
+        embedded = filters.both(OneOf("error", ("",)), condition)
+        scan = self._store.scan(self.name, where=embedded, vectors=True)
+        while page := list(islice(scan, _PAGE)):
+            rows = probabilities(_matrix(page), vectors, self._client.info())
+            tagged = []
+            for record, row in zip(page, rows, strict=True):
+                kept = dict(zip(record.tags, record.tag_probabilities, strict=True))
+                kept = {tag: known for tag, known in kept.items() if tag not in counts}
+                for label, probability in zip(labels, row.tolist(), strict=True):
+                    if probability >= above:
+                        kept[label] = probability
+                        counts[label] += 1
+                if (tuple(kept), tuple(kept.values())) != (record.tags, record.tag_probabilities):
+                    tags, known = tuple(kept), tuple(kept.values())
+                    tagged.append(replace(record, tags=tags, tag_probabilities=known))
+            self._store.upsert(self.name, tagged)
+        self._store.settle(self.name)
+        return counts
+
+    def records(self, where: str | None = None) -> Iterator[Record]:
+        """Records without their vectors, those of files that could not be embedded too."""
+        condition = None if where is None else filters.parse(where)
+        return self._store.scan(self.name, where=condition)
+
+    def __len__(self) -> int:
+        """How many pictures can be found."""
+        return self._store.count(self.name, where=OneOf("error", ("",)))
+
+    @property
+    def method(self) -> Method:
+        """How the store finds the nearest at its present size."""
+        return self._store.method(self.name)
+
+    def close(self) -> None:
+        """Disconnect from the store. A second call does nothing."""
+        self._store.close()
+
+    def __enter__(self) -> Collection:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _make(self) -> None:
+        space = Space.of(self._client.info())
+        self._store.create(self.name, Description(space, self._vectors))
+        self._check()
+
+    def _check(self) -> None:
+        """That it is there, and that what the client embeds is comparable with what it holds."""
+        if self._is_checked:
+            return
+        description = self._store.describe(self.name)
+        if description is None:
+            raise CollectionNotFound(
+                f"there is no collection {self.name!r} in this store; `tritonclip index` makes "
+                "one, `tritonclip collections` lists them"
+            )
+        description.check(self.name, Space.of(self._client.info()))
+        self._is_checked = True
+
+    def _scored(self, found: Sequence[Record], vector: FloatArray, query: Query) -> list[Hit]:
+        if not found:
+            return []
+        vectors = _matrix(found)
+        scores = np.einsum("nd,d->n", vectors, vector)
+        info = self._client.info()
+        chances: list[float | None] = [None] * len(found)
+        if query.is_one_text and info.similarity == "sigmoid":
+            chances = list(probabilities(vectors, vector[None], info)[:, 0].tolist())
+        order = np.argsort(-scores, kind="stable")
+        return [Hit(found[i], float(scores[i]), chances[i]) for i in order]
+
+    def _folded(self, hits: Sequence[Hit]) -> list[Hit]:
+        threshold = find_threshold([hit.record for hit in hits[:8]], self._client)
+        if threshold is None:
+            return list(hits)
+        groups = group(_matrix([hit.record for hit in hits]), threshold.cosine)
+        others = {row for rows in groups for row in rows[1:]}
+        folded = {rows[0]: tuple(hits[row] for row in rows[1:]) for rows in groups}
+        return [
+            replace(hit, near_duplicates=folded.get(row, ()))
+            for row, hit in enumerate(hits)
+            if row not in others
+        ]
+
+
+def _matrix(records: Sequence[Record]) -> FloatArray:
+    return np.stack([record.vector for record in records if record.vector is not None])
+
+
+def _value(record: Record) -> tuple[int, int, str]:
+    """Of the same pictures, the one to keep comes first."""
+    return -record.width * record.height, -record.size, record.path

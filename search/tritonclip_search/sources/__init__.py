@@ -1,0 +1,1 @@
+"""What can be indexed: folders, files, globs, lists, tar shards, and what fsspec opens."""
