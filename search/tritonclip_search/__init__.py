@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tritonclip_search.collection import Collection, Hit, open_collection
+    from tritonclip_search.collection import Collection, open_collection
     from tritonclip_search.errors import (
         CollectionNotFound,
         InvalidFilter,
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         StoreNotInstalled,
         StoreUnavailable,
     )
+    from tritonclip_search.hits import Hit
     from tritonclip_search.indexing.report import Progress, Report
     from tritonclip_search.records import Record
     from tritonclip_search.stores.opening import open_store
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Collection": "collection",
     "CollectionNotFound": "errors",
-    "Hit": "collection",
+    "Hit": "hits",
     "InvalidFilter": "errors",
     "Progress": "indexing.report",
     "Record": "records",

@@ -5,25 +5,24 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from types import TracebackType
-from typing import Literal
-
-import numpy as np
+from typing import Literal, NoReturn
 
 from tritonclip import Client
 from tritonclip.errors import InvalidArgument
 from tritonclip.scoring import probabilities
-from tritonclip.types import FloatArray, ImageInput
+from tritonclip.types import ImageInput
 from tritonclip_search import filters
 from tritonclip_search.errors import CollectionNotFound, SourceError
 from tritonclip_search.filters import OneOf
 from tritonclip_search.groups import Threshold, find_threshold, group
+from tritonclip_search.hits import Hit, folded, scored
 from tritonclip_search.indexing.indexer import index
 from tritonclip_search.indexing.report import OnProgress, Report
 from tritonclip_search.queries import Query
-from tritonclip_search.records import Record
+from tritonclip_search.records import Record, matrix
 from tritonclip_search.sources.item import SUFFIXES, Source
 from tritonclip_search.sources.opening import open_source
 from tritonclip_search.space import Description, Space, VectorType
@@ -31,33 +30,13 @@ from tritonclip_search.stores.opening import open_store
 from tritonclip_search.stores.store import Method, Store, check_name
 from tritonclip_search.stores.url import StoreUrl
 
-DEFAULT_STORE = "archive"
 DEFAULT_NAME = "pictures"
-PHOTO = "photo"
 
 # Pictures that are altered to find a threshold; ids are hashes, so the first ones are any.
 _SAMPLE = 64
 # Hits that are looked at where near-duplicates are folded, for each that is wanted.
 _FOLDED = 4
 _PAGE = 2048
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A picture that was found."""
-
-    record: Record
-    score: float
-    """Cosine of its vector with the query's, in FP32 whatever the store."""
-    probability: float | None = None
-    """That the text describes it; only of models trained for that (sigmoid), and of one text."""
-    near_duplicates: tuple[Hit, ...] = ()
-    """Further hits that are the same picture, where they were folded."""
-
-    @property
-    def path(self) -> str:
-        """Where it lies."""
-        return self.record.path
 
 
 def open_collection(
@@ -139,13 +118,13 @@ class Collection:
 
     def watch(
         self,
-        sources: Iterable[str | os.PathLike[str]],
+        sources: Iterable[str | os.PathLike[str] | Source],
         on_report: Callable[[Report], object],
         *,
         prune: bool = False,
         pause: float = 2.0,
         on_progress: OnProgress = lambda _: None,
-    ) -> None:
+    ) -> NoReturn:
         """Follow `sources` until interrupted, looking again `pause` seconds after each look.
 
         Looking takes a second for some 30,000 files; the pause is never shorter than four times
@@ -198,10 +177,10 @@ class Collection:
         folding = near_duplicates == "group"
         wanted = top * _FOLDED if folding else top
         found = self._store.nearest(self.name, vector, top=wanted, where=condition)
-        hits = self._scored(found, vector, query)
+        hits = scored(found, vector, self._client.info(), is_one_text=query.is_one_text)
         if above is not None:
             hits = [hit for hit in hits if hit.score >= above]
-        return (self._folded(hits) if folding else hits)[:top]
+        return (folded(hits, self._client) if folding else hits)[:top]
 
     def duplicates(
         self, threshold: float | None = None, *, where: str | None = None
@@ -235,14 +214,14 @@ class Collection:
             raise SourceError(
                 "none of the pictures can be read to find a threshold; give one, e.g. 0.95"
             )
-        groups = group(_matrix(records), found.cosine)
+        groups = group(matrix(records), found.cosine)
         return found, [sorted((records[row] for row in rows), key=_value) for rows in groups]
 
     def tag(
         self,
         labels: Sequence[str],
         *,
-        templates: str | Sequence[str] = PHOTO,
+        templates: str | Sequence[str] = "photo",
         above: float = 0.5,
         where: str | None = None,
     ) -> dict[str, int]:
@@ -265,18 +244,17 @@ class Collection:
         embedded = filters.both(OneOf("error", ("",)), condition)
         scan = self._store.scan(self.name, where=embedded, vectors=True)
         while page := list(islice(scan, _PAGE)):
-            rows = probabilities(_matrix(page), vectors, self._client.info())
+            rows = probabilities(matrix(page), vectors, self._client.info()).tolist()
             tagged = []
             for record, row in zip(page, rows, strict=True):
-                kept = dict(zip(record.tags, record.tag_probabilities, strict=True))
-                kept = {tag: known for tag, known in kept.items() if tag not in counts}
-                for label, probability in zip(labels, row.tolist(), strict=True):
-                    if probability >= above:
-                        kept[label] = probability
-                        counts[label] += 1
-                if (tuple(kept), tuple(kept.values())) != (record.tags, record.tag_probabilities):
-                    tags, known = tuple(kept), tuple(kept.values())
-                    tagged.append(replace(record, tags=tags, tag_probabilities=known))
+                new = {tag: p for tag, p in zip(labels, row, strict=True) if p >= above}
+                for label in new:
+                    counts[label] += 1
+                old = dict(zip(record.tags, record.tag_probabilities, strict=True))
+                kept = {tag: p for tag, p in old.items() if tag not in counts} | new
+                if kept != old:
+                    tags, chances = tuple(kept), tuple(kept.values())
+                    tagged.append(replace(record, tags=tags, tag_probabilities=chances))
             self._store.upsert(self.name, tagged)
         self._store.settle(self.name)
         return counts
@@ -327,35 +305,6 @@ class Collection:
             )
         description.check(self.name, Space.of(self._client.info()))
         self._is_checked = True
-
-    def _scored(self, found: Sequence[Record], vector: FloatArray, query: Query) -> list[Hit]:
-        if not found:
-            return []
-        vectors = _matrix(found)
-        scores = np.einsum("nd,d->n", vectors, vector)
-        info = self._client.info()
-        chances: list[float | None] = [None] * len(found)
-        if query.is_one_text and info.similarity == "sigmoid":
-            chances = list(probabilities(vectors, vector[None], info)[:, 0].tolist())
-        order = np.argsort(-scores, kind="stable")
-        return [Hit(found[i], float(scores[i]), chances[i]) for i in order]
-
-    def _folded(self, hits: Sequence[Hit]) -> list[Hit]:
-        threshold = find_threshold([hit.record for hit in hits[:8]], self._client)
-        if threshold is None:
-            return list(hits)
-        groups = group(_matrix([hit.record for hit in hits]), threshold.cosine)
-        others = {row for rows in groups for row in rows[1:]}
-        folded = {rows[0]: tuple(hits[row] for row in rows[1:]) for rows in groups}
-        return [
-            replace(hit, near_duplicates=folded.get(row, ()))
-            for row, hit in enumerate(hits)
-            if row not in others
-        ]
-
-
-def _matrix(records: Sequence[Record]) -> FloatArray:
-    return np.stack([record.vector for record in records if record.vector is not None])
 
 
 def _value(record: Record) -> tuple[int, int, str]:

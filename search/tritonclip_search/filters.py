@@ -33,11 +33,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from typing import Literal, TypeAlias
 
 from tritonclip_search.errors import InvalidFilter
+from tritonclip_search.filter_values import DATES, FIELDS, NUMBERS, TEXTS, Span, absolute, span
 
 Scalar: TypeAlias = str | int | float
 
@@ -107,101 +106,6 @@ def both(one: Filter | None, other: Filter | None) -> Filter | None:
         return one or other
     return And((one, other))
 
-
-Span: TypeAlias = tuple[int, int]
-"""The first microsecond of a time, and the first after it."""
-
-
-def _text(word: str) -> str:
-    return word
-
-
-def _path(word: str) -> str:
-    return word if "://" in word else Path(word).absolute().as_posix()
-
-
-def _format(word: str) -> str:
-    upper = word.upper().removeprefix(".")
-    return {"JPG": "JPEG", "TIF": "TIFF"}.get(upper, upper)
-
-
-def _kind(word: str) -> str:
-    if word.lower() not in ("image", "video", "moment"):
-        raise ValueError("one of image, video, moment")
-    return word.lower()
-
-
-def _whole(word: str) -> int:
-    if not re.fullmatch(r"\d{1,9}", word):
-        raise ValueError("a whole number")
-    return int(word)
-
-
-def _seconds(word: str) -> float:
-    if not re.fullmatch(r"\d{1,9}(\.\d+)?", word):
-        raise ValueError("seconds, such as 12.5")
-    return float(word)
-
-
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-
-
-def _bytes(word: str) -> int:
-    match = re.fullmatch(r"(\d{1,15}(?:\.\d+)?)([KMGT]?B)?", word, re.IGNORECASE)
-    if match is None:
-        raise ValueError("bytes, or a number with KB, MB, GB or TB")
-    return round(float(match[1]) * _UNITS[(match[2] or "").upper()])
-
-
-_DATE = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:[T ](\d\d):(\d\d))?)?)?")
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-
-
-def _span(word: str) -> Span:
-    match = _DATE.fullmatch(word)
-    try:
-        if match is None:
-            raise ValueError
-        year, month, day, hour, minute = (int(part or 0) for part in match.groups())
-        first = datetime(year, month or 1, day or 1, hour, minute, tzinfo=timezone.utc)
-        if match[2] is None:
-            after = first.replace(year=first.year + 1)
-        elif match[3] is None:
-            after = (first + timedelta(days=31)).replace(day=1)
-        else:
-            after = first + (timedelta(days=1) if match[4] is None else timedelta(minutes=1))
-    except (ValueError, OverflowError):
-        raise ValueError("a date such as 2024, 2024-05, 2024-05-31 or 2024-05-31T18:30") from None
-    return microseconds(first), microseconds(after)
-
-
-def microseconds(moment: datetime) -> int:
-    """Since 1970 UTC, as records have their times."""
-    return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
-_TEXTS: dict[str, Callable[[str], str]] = {
-    "path": _path,
-    "format": _format,
-    "kind": _kind,
-    "tags": _text,
-    "precision": _text,
-    "sha256": _text,
-    "error": _text,
-    "file": _text,
-    "id": _text,
-}
-_NUMBERS: dict[str, Callable[[str], int | float]] = {
-    "size": _bytes,
-    "width": _whole,
-    "height": _whole,
-    "start": _seconds,
-    "end": _seconds,
-}
-_DATES = ("date", "modified")
-
-FIELDS = (*_TEXTS, *_NUMBERS, *_DATES)
-"""What a filter may ask for."""
 
 _TOKEN = re.compile(
     r"""\s*(?: (?P<quoted>"[^"]*"|'[^']*') | <=|>=|!=|[=<>(),] | [^\s=<>!(),"']+ )""", re.VERBOSE
@@ -282,15 +186,15 @@ class _Parser:
             )
         operator = self._next(f"a comparison after {field!r}")
         if field == "path" and operator.says("under"):
-            return Holds("folders", (_path(self._word(field)),))
+            return Holds("folders", (absolute(self._word(field)),))
         if operator.says("in"):
             return _equals(field, [self._value(field, word) for word in self._words(field)])
         if operator.says("=", "!="):
             same = _equals(field, [self._value(field, self._word(field))])
             return Not(same) if operator.text == "!=" else same
-        if operator.says("<", "<=", ">", ">=") and field not in _TEXTS:
+        if operator.says("<", "<=", ">", ">=") and field not in TEXTS:
             return _ordered(field, operator.text, self._value(field, self._word(field)))
-        allowed = "=, != or in" if field in _TEXTS else "=, !=, <, <=, >, >= or in"
+        allowed = "=, != or in" if field in TEXTS else "=, !=, <, <=, >, >= or in"
         under = ", or under" if field == "path" else ""
         raise InvalidFilter(
             f"where {self._where!r}: {field} compares with {allowed}{under}, not {operator.text!r}"
@@ -315,7 +219,7 @@ class _Parser:
         return token.text
 
     def _value(self, field: str, word: str) -> Scalar | Span:
-        read: Callable[[str], Scalar | Span] = {**_TEXTS, **_NUMBERS}.get(field, _span)
+        read: Callable[[str], Scalar | Span] = {**TEXTS, **NUMBERS}.get(field, span)
         try:
             return read(word)
         except ValueError as error:
@@ -340,7 +244,7 @@ class _Parser:
 
 
 def _equals(field: str, values: Sequence[Scalar | Span]) -> Filter:
-    if field in _DATES:
+    if field in DATES:
         spans = [
             And((Compare(field, ">=", value[0]), Compare(field, "<", value[1])))
             for value in values

@@ -8,7 +8,7 @@ import warnings
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from tritonclip_search.filters import microseconds
+from tritonclip_search.filter_values import microseconds
 
 # Of EXIF 2.32: the date of taking lies in a directory of its own.
 _EXIF_DIRECTORY, _TAKEN = 0x8769, 0x9003

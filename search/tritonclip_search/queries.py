@@ -20,9 +20,10 @@ from tritonclip import Client
 from tritonclip.errors import InvalidArgument
 from tritonclip.types import FloatArray, ImageInput
 
-STRENGTH = 0.75
-"""Of an exclusion. On the demo's pictures, `benchmarks/exclusion.py` finds half as many of what was
-excluded among the first 20, and 16 of the 17 others; at 1 fewer of either."""
+STRENGTH = 0.5
+"""Of an exclusion. On the demo's drawings it leaves about half as many of what was excluded among
+the first 20, and three quarters of the others where they were; at 1 a third and a half
+(`benchmarks/studies/exclusion.py`)."""
 
 # A text of more characters for each token of the model's context would be cut off silently; English
 # has four to five.

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+import numpy as np
+
 from tritonclip.types import FloatArray
 
 # Of all ids: a record's is the UUIDv5 of what is indexed in this namespace.
@@ -90,3 +92,8 @@ def check_vectors(records: Sequence[Record], dim: int) -> None:
     for record in records:
         assert (record.vector is None) == bool(record.error), record.path
         assert record.vector is None or record.vector.shape == (dim,), record.path
+
+
+def matrix(records: Sequence[Record]) -> FloatArray:
+    """The vectors of `records`, all of which have one, float32 [records, dim]."""
+    return np.stack([record.vector for record in records if record.vector is not None])

@@ -10,6 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from tritonclip import Client
+from tritonclip_search import Collection, open_collection
+
+NAMES = (
+    *("cat", "dog", "tangerine", "lemon", "red apple", "rocket", "sushi", "octopus", "guitar"),
+    *("castle", "penguin", "umbrella", "violin", "elephant", "tractor", "avocado", "snowman"),
+    *("volcano", "bicycle", "key"),
+)
+
 
 @pytest.fixture
 def nobody() -> Callable[[Callable[[], None]], None]:
@@ -45,3 +54,42 @@ def open_folder() -> Iterator[Path]:
         yield folder
         for path in (folder, *folder.rglob("*/")):
             path.chmod(0o755)
+
+
+@pytest.fixture(scope="session")
+def search_server(
+    bundle: Callable[[str], object], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The gRPC address of a server with the bundles `demo` (softmax) and `siglip` (sigmoid)."""
+    from tritonclip_export.repository.assemble import assemble
+    from tritonclip_export.server.ports import Ports
+    from tritonclip_export.server.server import Server
+
+    target = tmp_path_factory.mktemp("archives") / "repository"
+    assemble([bundle("demo"), bundle("siglip")], target, runtime="python")
+    with Server(target, ports=Ports(0, 0, 0)) as running:
+        yield running.grpc_url
+
+
+@pytest.fixture(scope="session")
+def client(search_server: str) -> Iterator[Client]:
+    """Of the demo checkpoint."""
+    with Client(search_server, model="demo") as opened:
+        yield opened
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, twemoji: dict[str, bytes]) -> Path:
+    """A folder with twenty drawings."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for label in NAMES:
+        (folder / f"{label}.png").write_bytes(twemoji[label])
+    return folder
+
+
+@pytest.fixture
+def collection(tmp_path: Path, client: Client) -> Iterator[Collection]:
+    """One in a folder, not made yet."""
+    with open_collection(str(tmp_path / "archive"), client) as opened:
+        yield opened

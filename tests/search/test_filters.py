@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from tritonclip_search.errors import InvalidFilter
-from tritonclip_search.filters import FIELDS, And, Compare, Holds, Not, OneOf, Or, parse
+from tritonclip_search.filter_values import FIELDS
+from tritonclip_search.filters import And, Compare, Holds, Not, OneOf, Or, parse
 
 DAY = 86_400_000_000
 YEAR_2024 = 1_704_067_200_000_000  # its first microsecond

@@ -21,6 +21,7 @@ def find(url: str) -> Found:
     """
     filesystem, path = _open(url)
     with _failures(url):
+        filesystem.invalidate_cache()  # whoever watches looks anew each time
         listed = filesystem.find(path, detail=True)
     for name, info in sorted(listed.items()):
         if name.lower().endswith(SUFFIXES):
