@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from tritonclip_cli import (
+    archives,
     assembling,
     benching,
     building,
@@ -60,6 +61,13 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         serving.doctor,
     ),
     "Query a running server": (queries.embed, queries.classify, queries.info),
+    "An archive of pictures": (
+        archives.index,
+        archives.search,
+        archives.duplicates,
+        archives.tag,
+        archives.collections,
+    ),
     "Measure a running server": (benching.bench, benching.cost, tuning.tune),
 }
 for _panel, _commands in _COMMANDS.items():

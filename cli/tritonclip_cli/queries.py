@@ -55,7 +55,7 @@ def embed(
 
     began = time.monotonic()
     failed: list[InvalidInput] = []
-    items = _lines(inputs) if text else _image_files(inputs)
+    items = lines_of(inputs) if text else _image_files(inputs)
     with connection.client() as client, _counting(quiet=to is None or json) as show:
         dim = client.info().dim
         stream: Stream = partial(client.stream_images, on_error=failed.append)
@@ -116,9 +116,8 @@ def classify(
     """
     from tritonclip.scoring import classifications
 
-    wanted = _labels(labels, labels_file)
-    named = template is not None and len(template) == 1 and "{}" not in template[0]
-    templates: str | list[str] = "photo" if not template else template[0] if named else template
+    wanted = labels_from(labels, labels_file)
+    templates = templates_from(template, "photo")
     files = list(_image_files(images))
     if not files:
         raise InvalidArgument(f"no images in {' '.join(images)!r}")
@@ -215,7 +214,7 @@ def _counting(*, quiet: bool) -> Iterator[Callable[[int], None]]:
 
 def _image_files(inputs: Sequence[str]) -> Iterator[str]:
     """Files as they are, the images below folders in order, lines of standard input for `-`."""
-    for item in _lines(inputs):
+    for item in lines_of(inputs):
         path = Path(item)
         if path.is_dir():
             yield from map(str, images_in(path))
@@ -223,7 +222,15 @@ def _image_files(inputs: Sequence[str]) -> Iterator[str]:
             yield item
 
 
-def _lines(inputs: Sequence[str]) -> Iterator[str]:
+def templates_from(given: Sequence[str] | None, default: str) -> str | Sequence[str]:
+    """What `--template` says: the name of some, or sentences."""
+    if not given:
+        return default
+    return given[0] if len(given) == 1 and "{}" not in given[0] else given
+
+
+def lines_of(inputs: Sequence[str]) -> Iterator[str]:
+    """The inputs, with the lines of standard input in the place of `-`."""
     for item in inputs:
         if item == "-":
             yield from (line.rstrip("\n") for line in sys.stdin)
@@ -231,7 +238,12 @@ def _lines(inputs: Sequence[str]) -> Iterator[str]:
             yield item
 
 
-def _labels(labels: str | None, file: Path | None) -> list[str]:
+def labels_from(labels: str | None, file: Path | None) -> list[str]:
+    """The labels of `--labels` or `--labels-file`.
+
+    Raises:
+        InvalidArgument: both or neither are given, there is no such file, or no label.
+    """
     if (labels is None) == (file is None):
         raise InvalidArgument("give the labels either with --labels or with --labels-file")
     if labels is not None:

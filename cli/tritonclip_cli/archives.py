@@ -1,0 +1,365 @@
+"""`index`, `search`, `duplicates`, `tag` and `collections`: an archive of pictures, in a store."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+import webbrowser
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from tritonclip.errors import InvalidArgument
+from tritonclip_cli import output
+from tritonclip_cli.archive_output import (
+    collection_json,
+    escaped,
+    hit_json,
+    linked,
+    print_changes,
+    print_collections,
+    print_hits,
+    print_report,
+    report_json,
+)
+from tritonclip_cli.groups import Group
+from tritonclip_cli.options import Connection, Json
+from tritonclip_cli.queries import labels_from, lines_of, templates_from
+
+if TYPE_CHECKING:
+    from tritonclip_search import Collection, Hit, Progress
+    from tritonclip_search.indexing.report import OnProgress
+
+Store = Annotated[
+    str,
+    typer.Option(
+        "--store",
+        "-s",
+        envvar="TRITONCLIP_STORE",
+        help="A folder, or lancedb://, postgresql://, milvus://, qdrant://, weaviate://",
+    ),
+]
+ARCHIVE = "archive"
+Where = Annotated[
+    str | None, typer.Option("--where", "-w", help="E.g. 'width >= 800 and date > 2023'.")
+]
+Template = Annotated[
+    list[str] | None,
+    typer.Option(help="photo, openai (80 prompts), plain, or a sentence with {}; repeatable."),
+]
+
+
+@dataclass(frozen=True)
+class Place(Group):
+    """A collection in a store."""
+
+    store: Store = ARCHIVE
+    collection: Annotated[
+        str | None,
+        typer.Option("--collection", "-c", help="The collection in the store. [pictures]"),
+    ] = None
+
+    @contextmanager
+    def open(self, connection: Connection, *, half: bool = False) -> Iterator[Collection]:
+        """The collection, and a client for it."""
+        from tritonclip_search import open_collection
+
+        with (
+            connection.client() as client,
+            open_collection(
+                self.store, client, self.collection, vectors="float16" if half else "float32"
+            ) as opened,
+        ):
+            yield opened
+
+
+@dataclass(frozen=True)
+class Question(Group, panel="What to look for"):
+    """A query beside its texts."""
+
+    image: Annotated[
+        list[str] | None, typer.Option("--image", "-i", help="A picture like it; repeatable.")
+    ] = None
+    without: Annotated[
+        list[str] | None, typer.Option(help="What not to find, e.g. people; repeatable.")
+    ] = None
+    weight: Annotated[
+        list[float] | None,
+        typer.Option(help="Of each text, then each image, in order. [1 for all]"),
+    ] = None
+    template: Template = None
+    where: Where = None
+    above: Annotated[float | None, typer.Option(help="Only scores of at least this.")] = None
+    top: Annotated[int, typer.Option(help="How many at most.")] = 20
+    near_duplicates: Annotated[
+        Literal["show", "group"], typer.Option(help="Show each, or group them with the best.")
+    ] = "show"
+
+
+@dataclass(frozen=True)
+class Looks(Group, panel="How to look at it"):
+    """What becomes of the hits beside or instead of a table."""
+
+    show: Annotated[bool, typer.Option("--show", help="Look at the pictures in a browser.")] = False
+    page: Annotated[Path | None, typer.Option(help="Write that page, one HTML file, to here.")] = (
+        None
+    )
+    sheet: Annotated[
+        Path | None, typer.Option(help="Write a sheet of the pictures, a PNG, to here.")
+    ] = None
+    paths: Annotated[bool, typer.Option("--paths", help="Print only paths, one a line.")] = False
+
+
+def index(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="Folders, pictures, globs, tar shards, s3:// and so on. - reads lines of stdin."
+        ),
+    ],
+    *,
+    prune: Annotated[bool, typer.Option("--prune", help="Remove what has vanished.")] = False,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Try pictures again that could not be embedded.")
+    ] = False,
+    half: Annotated[
+        bool, typer.Option("--half", help="A new collection keeps half precision.")
+    ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on and follow changes until Ctrl-C.")
+    ] = False,
+    place: Place,
+    connection: Connection,
+    json: Json = False,
+) -> None:
+    """Bring a collection up to date with folders: only what is new or changed is embedded.
+
+    A picture that cannot be embedded is reported, and left alone until it changes; the exit status
+    is then 1. What is interrupted goes on where it was when it is run again.
+    """
+    with (
+        place.open(connection, half=half) as archive,
+        _progress(quiet=json) as on_progress,
+    ):
+        named = _sources(sources)
+        if watch:
+            changed = partial(print_changes, json=json)
+            archive.watch(named, changed, prune=prune, on_progress=on_progress)
+        began = time.monotonic()
+        try:
+            report = archive.add(named, prune=prune, retry=retry, on_progress=on_progress)
+        except KeyboardInterrupt:
+            print("stopped; what was embedded is kept. Run it again to go on", file=sys.stderr)
+            raise
+        seconds = time.monotonic() - began
+        if json:
+            output.print_json(report_json(report, archive))
+        else:
+            print_report(report, archive, seconds)
+    for problem in (*report.unreadable, *report.failed):
+        print(f"failed: {problem}", file=sys.stderr)
+    if report.unreadable or report.failed:
+        raise typer.Exit(1)
+
+
+def search(
+    text: Annotated[list[str] | None, typer.Argument(help="What to look for.")] = None,
+    *,
+    question: Question,
+    looks: Looks,
+    place: Place,
+    connection: Connection,
+    json: Json = False,
+) -> None:
+    """Find pictures by words, by other pictures, or by both."""
+    asked, images, unwanted = text or [], question.image or [], question.without or []
+    with place.open(connection) as archive:
+        began = time.monotonic()
+        hits = archive.search(
+            asked,
+            images=images,
+            weights=question.weight,
+            without=unwanted,
+            templates=templates_from(question.template, "plain"),
+            where=question.where,
+            above=question.above,
+            top=question.top,
+            near_duplicates=question.near_duplicates,
+        )
+        seconds = time.monotonic() - began
+        among = f"among {len(archive):,} pictures, {archive.method.name}"
+    if json:
+        output.print_json([hit_json(hit) for hit in hits])
+    elif looks.paths:
+        sys.stdout.writelines(f"{hit.path}\n" for hit in hits)
+    else:
+        print_hits(hits)
+        output.console(stderr=True).print(f"[dim]{among}, {seconds * 1000:,.0f} ms[/]")
+    title = " + ".join([*asked, *images]) + "".join(f", without {what}" for what in unwanted)
+    if looks.show or looks.page is not None:
+        _write_page(looks, title, among, hits)
+    if looks.sheet is not None:
+        from tritonclip_search.looking.sheet import sheet
+
+        sheet(title, hits).save(looks.sheet, "PNG")
+        output.console(stderr=True).print(f"sheet [bold]{escaped(str(looks.sheet))}[/]")
+
+
+def duplicates(
+    *,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="The cosine from which on two are the same. [found by altering some]"),
+    ] = None,
+    where: Where = None,
+    place: Place,
+    connection: Connection,
+    json: Json = False,
+) -> None:
+    """Group pictures that are the same but for size, compression or edges; the largest first."""
+    with place.open(connection) as archive:
+        found, groups = archive.duplicates(threshold, where=where)
+    if json:
+        grouped = [[record.path for record in records] for records in groups]
+        output.print_json({"threshold": found.cosine, "groups": grouped})
+        return
+    for records in groups:
+        for rank, record in enumerate(records):
+            size = f"{record.width} x {record.height}, {record.size / 1000:,.0f} KB"
+            mark = "[bold]" if rank == 0 else "  [dim]"
+            output.console().print(f"{mark}{linked(record.path)}[/]  [dim]{size}[/]")
+        output.console().print()
+    how = (
+        f"found by altering {found.pictures} of the pictures: 95 % of the copies reach it"
+        if found.pictures
+        else "as given"
+    )
+    output.console(stderr=True).print(
+        f"[bold]{len(groups):,}[/] groups from a cosine of {found.cosine:.3f} on, {how}"
+    )
+
+
+def tag(
+    *,
+    labels: Annotated[
+        str | None, typer.Option("--labels", "-l", help="Comma-separated: 'cat, dog, teapot'.")
+    ] = None,
+    labels_file: Annotated[
+        Path | None, typer.Option("--labels-file", help="A UTF-8 file with one label a line.")
+    ] = None,
+    template: Template = None,
+    above: Annotated[float, typer.Option(help="The least probability for a tag.")] = 0.5,
+    where: Where = None,
+    place: Place,
+    connection: Connection,
+    json: Json = False,
+) -> None:
+    """Write labels that pictures show into the collection, for --where 'tags = cat'."""
+    wanted = labels_from(labels, labels_file)
+    with place.open(connection) as archive:
+        counts = archive.tag(
+            wanted, templates=templates_from(template, "photo"), above=above, where=where
+        )
+    if json:
+        output.print_json(counts)
+        return
+    for label, count in sorted(counts.items(), key=lambda item: -item[1]):
+        output.console().print(f"{count:>9,}  {escaped(label)}")
+
+
+def collections(
+    name: Annotated[str | None, typer.Argument(help="The collection to describe.")] = None,
+    *,
+    drop: Annotated[bool, typer.Option("--drop", help="Remove it and all that it holds.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before.")] = False,
+    store: Store = ARCHIVE,
+    json: Json = False,
+) -> None:
+    """List the collections of a store, describe one, or drop it."""
+    from tritonclip_search import open_store
+    from tritonclip_search.errors import CollectionNotFound
+
+    opened = open_store(store)
+    try:
+        if drop and name is None:
+            raise InvalidArgument("name the collection to drop")
+        names = opened.names() if name is None else [name]
+        described = []
+        for each in names:
+            description = opened.describe(each)
+            if description is None:
+                raise CollectionNotFound(
+                    f"there is no collection {each!r}; there are: {', '.join(opened.names())}"
+                )
+            described.append(collection_json(opened, each, description))
+        if drop:
+            (facts,) = described
+            if not yes:
+                question = f"drop {name!r} with {facts['records']:,} records?"
+                typer.confirm(question, abort=True, err=True)
+            assert name is not None
+            opened.drop(name)
+    finally:
+        opened.close()
+    if json:
+        output.print_json(described)
+    elif drop:
+        output.console().print(f"dropped {name}; the pictures themselves are where they were")
+    elif not described:
+        output.console().print("no collections here; `tritonclip index` makes one")
+    else:
+        print_collections(described)
+
+
+def _sources(named: Sequence[str]) -> list[Any]:
+    from tritonclip_search.sources.opening import listed
+
+    return [listed(lines_of([name])) if name == "-" else name for name in named]
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[OnProgress]:
+    """A bar with rate and time left on standard error, from the first file that needs work on."""
+    from rich import progress
+
+    if quiet:
+        yield lambda _: None
+        return
+    bar = progress.Progress(
+        progress.TextColumn("embedding"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("[dim]{task.fields[rate]}"),
+        progress.TimeRemainingColumn(),
+        console=output.console(stderr=True),
+        transient=True,
+    )
+    task = bar.add_task("", rate="")
+
+    def advance(now: Progress) -> None:
+        bar.start()
+        speed = bar.tasks[0].speed
+        rate = f"{speed:,.0f} a second" if speed else ""
+        bar.update(task, total=now.total, completed=now.done, rate=rate)
+
+    try:
+        yield advance
+    finally:
+        if bar.live.is_started:
+            bar.stop()
+
+
+def _write_page(looks: Looks, title: str, subtitle: str, hits: Sequence[Hit]) -> None:
+    from tritonclip_search.looking.page import page
+
+    file = looks.page or Path(tempfile.mkdtemp(prefix="tritonclip-"), "search.html")
+    file.write_text(page(title, subtitle, hits), encoding="utf-8")
+    output.console(stderr=True).print(f"page [bold]{escaped(str(file))}[/]")
+    if looks.show:
+        webbrowser.open(file.absolute().as_uri())

@@ -1,0 +1,1 @@
+"""Hits that can be looked at: a page, a sheet."""

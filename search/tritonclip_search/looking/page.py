@@ -1,0 +1,89 @@
+"""Hits as one HTML file that needs nothing else: pictures inline, no script, no network."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from urllib.parse import quote
+
+from tritonclip_search.hits import Hit
+from tritonclip_search.looking.thumbnails import thumbnail
+from tritonclip_search.sources.local import MEMBER, SHARD
+
+_SIDE = 320
+
+_HEAD = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>
+  :root {{ color-scheme: light dark; }}
+  body {{ font: 15px/1.4 system-ui, sans-serif; margin: 2rem auto; max-width: 90rem;
+         padding: 0 1rem; }}
+  h1 {{ font-size: 1.3rem; }}
+  ol {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: 1rem;
+       list-style: none; padding: 0; }}
+  a {{ color: inherit; text-decoration: none; display: block; }}
+  a:hover, a:focus-visible {{ outline: 2px solid; outline-offset: 4px; }}
+  img, .none {{ width: 100%; aspect-ratio: 1; object-fit: contain; background: #8882; }}
+  .none {{ display: grid; place-items: center; }}
+  .path {{ overflow-wrap: anywhere; }}
+  small {{ opacity: .7; }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+<p>{subtitle}</p>
+<ol>
+"""
+_FOOT = "</ol>\n</body>\n</html>\n"
+
+
+def page(title: str, subtitle: str, hits: Sequence[Hit]) -> str:
+    """The HTML of a page on which each hit has its picture, score and path, and opens its file.
+
+    Args:
+        title: what was asked.
+        subtitle: what else a reader should know, e.g. how many were looked at.
+        hits: in order.
+    """
+    head = _HEAD.format(title=html.escape(title), subtitle=html.escape(subtitle))
+    return head + "".join(map(_entry, hits)) + _FOOT
+
+
+def link(path: str) -> str:
+    """A URL that opens what was indexed from `path`: of a shard's member, the shard."""
+    if "://" in path:
+        return path
+    file = path.partition(SHARD + MEMBER)[0] + SHARD if SHARD + MEMBER in path else path
+    return "file://" + quote(file if file.startswith("/") else f"/{file}")
+
+
+def _entry(hit: Hit) -> str:
+    path = html.escape(hit.path)
+    score = f"{hit.score:.3f}"
+    if hit.probability is not None:
+        score += f" · {hit.probability:.1%}"
+    if hit.near_duplicates:
+        others = html.escape("\n".join(other.path for other in hit.near_duplicates))
+        score += f' · <span title="{others}">{len(hit.near_duplicates)} more like it</span>'
+    name = path.rpartition("/")[2]
+    return (
+        f'<li><a href="{html.escape(link(hit.path))}" title="{path}">{_picture(hit)}'
+        f'<div class="path">{name}</div></a><small>{score}</small></li>\n'
+    )
+
+
+def _picture(hit: Hit) -> str:
+    small = thumbnail(hit.path, _SIDE)
+    if small is None:
+        return '<div class="none">not readable now</div>'
+    file = io.BytesIO()
+    small.save(file, "JPEG", quality=80)
+    encoded = base64.b64encode(file.getvalue()).decode()
+    name = html.escape(hit.path.rpartition("/")[2])
+    return f'<img alt="{name}" loading="lazy" src="data:image/jpeg;base64,{encoded}">'
