@@ -10,9 +10,9 @@ from pathlib import Path
 
 from benchmarks import record
 from benchmarks.gpu import page as gpu
-from benchmarks.pages import comparison, limits, models, performance, preprocessing
+from benchmarks.pages import comparison, limits, models, performance, preprocessing, search
 
-PAGES = (performance, comparison, limits, models, preprocessing, gpu)
+PAGES = (performance, comparison, limits, models, preprocessing, search, gpu)
 
 
 def main() -> None:
