@@ -164,6 +164,16 @@ class Files:
         return self.folder / "contact_sheet.png"
 
     @property
+    def archive(self) -> Path:
+        """The collection of all drawings."""
+        return self.folder / "archive"
+
+    @property
+    def page(self) -> Path:
+        """What the last search of the archive found."""
+        return self.folder / "search.html"
+
+    @property
     def server_log(self) -> Path:
         """Everything that tritonserver printed."""
         return self.folder / "server.log"
@@ -236,6 +246,7 @@ def run(story: Story, checkpoint: Path, files: Files, *, keep_serving: bool) -> 
             album, rate = embed(story, files, server)
             top1, top5, answers = classify(story, files, clip, album)
             searches = search(story, clip, album)
+            archive(story, files, server)
         figures = (
             Figure(f"{top1:.1%}", f"top-1 of {len(album.names):,}"),
             Figure(f"{top5:.1%}", "top-5"),
@@ -382,6 +393,24 @@ def search(story: Story, clip: Client, album: Album) -> tuple[Search, ...]:
     return tuple(searches)
 
 
+def archive(story: Story, files: Files, server: Server) -> None:
+    """All drawings -> a collection that is asked from a shell."""
+    why = (
+        "What an application would keep: an archive of the pictures, brought up to date and asked "
+        "in plain words. The word no brings more of what is unwanted; --without brings less."
+    )
+    place = ("--store", str(files.archive), "--url", server.grpc_url)
+    with story.stage("Archive", why):
+        shutil.rmtree(files.archive, ignore_errors=True)
+        story.tritonclip("index", str(files.pictures), *place)
+        story.tritonclip("search", "a citrus fruit", "--top", "3", *place)
+        story.tritonclip("search", "a cat, no face", "--top", "5", *place)
+        story.tritonclip(
+            *("search", "a cat", "--without", "face", "--top", "5"),
+            *("--page", str(files.page), *place),
+        )
+
+
 def _classified(story: Story, clip: Client, album: Album, slug: str) -> Answer:
     picture = album.path(slug)
     result = clip.classify(picture, album.names, PROMPTS)
@@ -421,7 +450,7 @@ def _end(story: Story, files: Files) -> None:
     story.console.print()
     story.console.rule("[bold green]Done[/]", align="left", style="green")
     story.summary()
-    story.console.print(f"\nOpen [bold]{files.contact_sheet}[/]")
+    story.console.print(f"\nOpen [bold]{files.contact_sheet}[/] and [bold]{files.page}[/]")
 
 
 def _keep_serving(story: Story, files: Files, server: Server) -> None:

@@ -82,6 +82,7 @@ def test_what_it_prints_is_for_people(demo: Demo) -> None:
         "Embed",
         "Classify",
         "Search",
+        "Archive",
         "Look",
         "Stop",
     ]

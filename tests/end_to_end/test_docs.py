@@ -20,7 +20,7 @@ from tritonclip_export.server.server import Server
 
 BLOCK = re.compile(r"(<!-- not run[^>]*-->\n)?```(\w*)\n(.*?)```", re.DOTALL)
 GUIDES = (
-    *("contract", "long-texts", "verification", "deploying"),
+    *("search", "contract", "long-texts", "verification", "deploying"),
     *("precision", "engines", "benchmarking", "tuning", "preprocessing"),
 )
 DOCUMENTS = ("README.md", *(f"docs/{guide}.md" for guide in GUIDES))
