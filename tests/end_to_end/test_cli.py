@@ -124,10 +124,10 @@ def test_from_checkpoint_to_answer(
     tmp_path: Path,
     environment: dict[str, str],
 ) -> None:
-    exported = run("export", checkpoint_folder("resnet"), "--name", "small", "--max-batch", 8)
+    exported = run("export", checkpoint_folder("vit"), "--name", "small", "--max-batch", 8)
     assert exported.returncode == 0, exported.stderr
     assert "onnx image" in exported.stdout
-    again = run_here("export", checkpoint_folder("resnet"), "--name", "small", "--max-batch", 8)
+    again = run_here("export", checkpoint_folder("vit"), "--name", "small", "--max-batch", 8)
     assert "up to date" in again.stdout
 
     assembled = run_here("assemble", "bundles/small", "--json")
