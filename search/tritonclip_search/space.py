@@ -28,12 +28,14 @@ class Space:
     dim: int
     """Length of a vector."""
     preprocess: str
-    """How images became pixels: `exact`, or another way; see the client's `ModelInfo`."""
+    """How images became pixels: `exact`, or another way, `oriented` where they were turned by their
+    EXIF orientation first; see the client's `ModelInfo`."""
 
     @classmethod
     def of(cls, info: ModelInfo) -> Space:
         """The space of a served model."""
-        return cls(info.source, info.weights_sha256, info.dim, info.preprocess)
+        preprocess = f"{info.preprocess}, oriented" if info.orient else info.preprocess
+        return cls(info.source, info.weights_sha256, info.dim, preprocess)
 
     @property
     def fingerprint(self) -> tuple[str, int, str]:

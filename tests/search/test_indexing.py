@@ -11,6 +11,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from tritonclip_search import (
     SpaceMismatch,
     open_collection,
 )
+from tritonclip_search.space import Description, Space
 
 # Indexes without end to the work: each file takes a while to read.
 INDEXER = """
@@ -229,6 +231,13 @@ def test_another_model_is_refused_with_both_names(
             open_collection(str(tmp_path / "archive"), other)
         assert other.info().source in str(raised.value)
         assert client.info().source in str(raised.value)
+
+
+def test_pictures_that_are_turned_first_are_another_space(client: Client) -> None:
+    upright = Space.of(replace(client.info(), orient=True))
+
+    with pytest.raises(SpaceMismatch, match=r"dim, exact\), and the server .* exact, oriented\)"):
+        Description(Space.of(client.info())).check("holidays", upright)
 
 
 def test_another_precision_of_the_checkpoint_is_accepted_and_recorded(
