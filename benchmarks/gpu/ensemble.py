@@ -5,6 +5,7 @@ The load generator shares the cores with the server; what it takes of them is wr
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -43,6 +44,8 @@ def measure(journal: Journal, scale: Scale, home: Path) -> None:
             loads = {n: f"{name} {mode} {n} in flight" for n in scale.in_flight}
             if not all(map(journal.has, loads.values())):
                 repository = home / "repositories" / f"{name}-{mode}"
+                # One of an earlier call may be of other code.
+                shutil.rmtree(repository, ignore_errors=True)
                 execution = Execution(
                     precision=scale.precision, device="gpu" if scale.device == "cuda" else "cpu"
                 )
