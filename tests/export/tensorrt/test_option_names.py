@@ -11,9 +11,9 @@ from tritonclip_export.tensorrt import library, trtexec
 from tritonclip_export.tensorrt.engines import Job
 from tritonclip_export.tensorrt.options import Options
 
-# What `BuildOptions::parse` and `ReportingOptions::parse` of trtexec's source take, from 10.12 on:
-# https://github.com/NVIDIA/TensorRT/blob/release/10.12/samples/common/sampleOptions.cpp. In 11 weak
-# typing is gone, and `build_engines.sh` asks for --stronglyTyped before it uses it.
+# What the parsers of `BaseModelOptions`, `BuildOptions` and `ReportingOptions` in trtexec's source
+# take (samples/common/sampleOptions.cpp of github.com/NVIDIA/TensorRT, main branch, TensorRT 10).
+# In 11 weak typing is gone, and `build_engines.sh` asks for --stronglyTyped before it uses it.
 TRTEXEC = {
     *("onnx", "skipInference", "profilingVerbosity", "builderOptimizationLevel", "noTF32"),
     *("memPoolSize", "hardwareCompatibilityLevel", "versionCompatible", "refit", "profile"),
