@@ -35,7 +35,10 @@ def facts_of(encoded: bytes) -> Facts:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about its size, or odd EXIF
             with Image.open(io.BytesIO(encoded)) as image:
-                return Facts(sha256, image.format or "", *image.size, _taken(image.getexif()))
+                # Pillow decodes the whole of a PNG to find that it has no EXIF at its end.
+                silent = image.format == "PNG" and "exif" not in image.info
+                taken = 0 if silent else _taken(image.getexif())
+                return Facts(sha256, image.format or "", *image.size, taken)
     except Exception:  # decoders raise what they like
         return Facts(sha256)
 

@@ -64,8 +64,7 @@ def file(path: str | Path) -> Found:
     if not stat.S_ISREG(status.st_mode):
         yield Problem(absolute, "is not a file")
         return
-    # Paths have slashes in every store, whatever the system.
-    named = Path(absolute).as_posix()
+    named = absolute.replace(os.sep, "/")  # as paths are in every store, whatever the system
     modified = status.st_mtime_ns // 1000
     if named.lower().endswith(SHARD):
         yield from _shard(named, modified)
