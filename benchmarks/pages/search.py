@@ -38,10 +38,14 @@ def _archives(result: dict[str, Any]) -> Iterator[str]:
     yield (
         f"- Indexing {indexing['pictures']:,} pictures, beside embedding them for nothing, in "
         f"turns: {indexing['index_per_second']:,.0f} and {indexing['embed_per_second']:,.0f} a "
-        f"second, a ratio of {indexing['ratio']:.2f}."
+        f"second, a median ratio of {indexing['ratio']:.2f} ({min(indexing['ratios']):.2f} to "
+        f"{max(indexing['ratios']):.2f} in single rounds)."
     )
     yield f"- A second run over {second['files']:,} unchanged files: {second['seconds']:.1f} s."
-    yield f"- `import tritonclip_search`: {figures['import_seconds']:.2f} s."
+    yield (
+        f"- `import tritonclip_search`: {figures['import_seconds']:.2f} s; with `open_collection`, "
+        f"which brings the client and numpy: {figures['import_with_collection_seconds']:.2f} s."
+    )
     yield "- Each drawing asked for by its name, among all of them:"
     yield ""
     retrieval = figures["retrieval"]
