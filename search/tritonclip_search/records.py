@@ -6,10 +6,12 @@ tools. Every field but the vector always has a value: some stores know no NULL.
 
 from __future__ import annotations
 
+import re
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from enum import Enum
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +19,8 @@ from tritonclip.types import FloatArray
 
 # Of all ids: a record's is the UUIDv5 of what is indexed in this namespace.
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://tritonclip/search")
+
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Kind(str, Enum):
@@ -67,6 +71,31 @@ class Record:
     """Why the file could not be embedded; empty where it could."""
     vector: FloatArray | None
     """Unit length, float32 [dim]; None where there is an error, and where it was not asked for."""
+
+
+FIELDS = tuple(field.name for field in fields(Record) if field.name != "vector")
+"""Of a record, in order, without its vector."""
+
+
+def to_plain(record: Record) -> dict[str, Any]:
+    """The fields without the vector, as strings, numbers and lists: what any store can write."""
+    values = {field: getattr(record, field) for field in FIELDS}
+    values["kind"] = record.kind.value
+    return {field: list(v) if isinstance(v, tuple) else v for field, v in values.items()}
+
+
+def from_plain(values: Mapping[str, Any], vector: FloatArray | None) -> Record:
+    """The record of which `to_plain` made `values`; what else is in there is passed over."""
+    plain = {field: values[field] for field in FIELDS}
+    plain["kind"] = Kind(plain["kind"])
+    for field in ("folders", "tags", "tag_probabilities"):
+        plain[field] = tuple(plain[field])
+    return Record(**plain, vector=vector)
+
+
+def valid_ids(values: Iterable[object]) -> list[str]:
+    """Those of `values` that can be a record's id; some stores fail at others."""
+    return [value for value in map(str, values) if _ID.fullmatch(value)]
 
 
 def file_id(path: str) -> str:
