@@ -89,6 +89,18 @@ class StoreUrl:
         """The value of `?name=value`; None where it is not there."""
         return dict(self.options).get(name)
 
+    def allow_options(self, *names: str) -> None:
+        """Make sure that nothing but these follows the question mark.
+
+        Raises:
+            InvalidArgument: another option does.
+        """
+        for name, _ in self.options:
+            if name not in names:
+                raise InvalidArgument(
+                    f"{self}: {self.scheme}:// has no option {name!r}; it has {', '.join(names)}"
+                )
+
     def redact(self, text: str) -> str:
         """`text`, such as a client library's error, without this address's secrets."""
         for secret in sorted(self._secrets(), key=len, reverse=True):
