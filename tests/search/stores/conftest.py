@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -42,10 +44,24 @@ def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
     server.cleanup()
 
 
+def qdrant(request: pytest.FixtureRequest) -> str:
+    """The server that QDRANT_URL names, or else the client's local mode."""
+    return os.environ.get("QDRANT_URL") or str(request.getfixturevalue("qdrant_folder"))
+
+
+@pytest.fixture
+def qdrant_folder() -> Iterator[str]:
+    """For local mode; in memory, as it waits for the disk after each point."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        yield f"qdrant://{folder}"
+
+
 STORES: dict[str, Callable[[pytest.FixtureRequest], str]] = {
     "local": local,
     "lancedb": lancedb,
     "postgresql": postgresql,
+    "qdrant": qdrant,
 }
 
 
@@ -63,6 +79,14 @@ def store(store_url: str) -> Iterator[Store]:
     for name in opened.names():
         opened.drop(name)
     opened.close()
+
+
+@pytest.fixture
+def another(store_url: str) -> Callable[[], Store]:
+    """Makes further connections to the store of the test."""
+    if store_url.startswith("qdrant:///"):
+        pytest.skip("local mode is for one connection at a time")
+    return lambda: open_store(store_url)
 
 
 @pytest.fixture

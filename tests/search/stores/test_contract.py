@@ -15,7 +15,6 @@ from tritonclip_search.errors import CollectionNotFound
 from tritonclip_search.filters import And, Compare, Filter, Holds, Not, OneOf, Or
 from tritonclip_search.records import Kind, Record, file_id, folders_of, moment_id
 from tritonclip_search.space import Description, Space
-from tritonclip_search.stores.opening import open_store
 from tritonclip_search.stores.store import Store
 
 DIM = 16
@@ -129,8 +128,8 @@ def test_what_was_written_comes_back_as_it_was(store: Store) -> None:
     assert bare.vector is None
 
 
-def test_another_connection_sees_it(filled: Store, store_url: str) -> None:
-    other = open_store(store_url)
+def test_another_connection_sees_it(filled: Store, another: Callable[[], Store]) -> None:
+    other = another()
     assert other.names() == [NAME]
     assert other.describe(NAME) == DESCRIPTION
     assert other.count(NAME) == 60
@@ -161,11 +160,13 @@ def test_an_upsert_replaces_the_whole_record(filled: Store) -> None:
     assert filled.count(NAME) == 60
 
 
-def test_two_that_write_the_same_at_once_leave_nothing_twice(store: Store, store_url: str) -> None:
+def test_two_that_write_the_same_at_once_leave_nothing_twice(
+    store: Store, another: Callable[[], Store]
+) -> None:
     store.create(NAME, DESCRIPTION)
 
     def write(size: int) -> None:
-        mine = open_store(store_url)
+        mine = another()
         mine.create(NAME, DESCRIPTION)
         for begin in range(0, 60, 10):
             mine.upsert(NAME, [replace(one, size=size) for one in archive()[begin : begin + 10]])
