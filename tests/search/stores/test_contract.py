@@ -19,8 +19,8 @@ from tritonclip_search.stores.store import Store
 
 DIM = 16
 NAME = "press"
-WITHOUT_HALF: tuple[str, ...] = ()
-"""Schemes of the stores that keep float32 only."""
+MAY_LACK_HALF = ("milvus", "weaviate")
+"""Schemes of the stores some of whose versions keep float32 only."""
 DESCRIPTION = Description(Space("ViT-B-32:test", "ab" * 32, DIM, "exact"))
 
 
@@ -205,16 +205,16 @@ def test_asking_for_more_than_there_is_gives_all(filled: Store) -> None:
     assert len(filled.nearest(NAME, archive()[0].vector, top=1000)) == 60
 
 
-@pytest.mark.parametrize("where", FILTERS)
-def test_filters_mean_the_same_everywhere(filled: Store, where: str) -> None:
-    parsed, holds = filters.parse(where), FILTERS[where]
-    expected = {one.id for one in archive() if holds(one)}
-    assert {one.id for one in filled.scan(NAME, where=parsed)} == expected
-    assert filled.count(NAME, where=parsed) == len(expected)
+def test_filters_mean_the_same_everywhere(filled: Store) -> None:
     asked = archive()[0].vector
-    found = [one.id for one in filled.nearest(NAME, asked, top=60, where=parsed)]
-    assert len(found) == len(expected)
-    assert set(found) == expected
+    for where, holds in FILTERS.items():  # in one test: making a collection takes some seconds
+        parsed = filters.parse(where)
+        expected = {one.id for one in archive() if holds(one)}
+        assert {one.id for one in filled.scan(NAME, where=parsed)} == expected, where
+        assert filled.count(NAME, where=parsed) == len(expected), where
+        found = [one.id for one in filled.nearest(NAME, asked, top=60, where=parsed)]
+        assert len(found) == len(expected), where
+        assert set(found) == expected, where
 
 
 def test_a_filter_is_applied_before_the_nearest_are_taken(filled: Store) -> None:
@@ -320,11 +320,13 @@ def test_dropping_one_collection_leaves_the_others(filled: Store) -> None:
 
 def test_half_precision_is_kept_where_the_store_has_it(store: Store, store_url: str) -> None:
     half = Description(DESCRIPTION.space, "float16")
-    if store_url.partition("://")[0] in WITHOUT_HALF:
-        with pytest.raises(InvalidArgument, match="float16"):
+    try:
+        store.create(NAME, half)
+    except InvalidArgument:
+        assert store_url.startswith(MAY_LACK_HALF)
+        with pytest.raises(InvalidArgument, match="keeps no float16"):
             store.create(NAME, half)
         return
-    store.create(NAME, half)
     store.upsert(NAME, archive())
     assert store.describe(NAME) == half
     read = {one.id: one.vector for one in store.scan(NAME, vectors=True)}
