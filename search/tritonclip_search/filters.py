@@ -30,6 +30,7 @@ A date stands for all of its year, month, day or minute: `date = 2024` is any ti
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -106,6 +107,30 @@ def both(one: Filter | None, other: Filter | None) -> Filter | None:
         return one or other
     return And((one, other))
 
+
+def holds(where: Filter, record: object) -> bool:
+    """Whether `where` does for a record: for stores that cannot ask it of all that they have."""
+    match where:
+        case OneOf(field, values):
+            return getattr(record, field) in values
+        case Compare(field, operator, value):
+            return _ORDERS[operator](getattr(record, field), value)
+        case Holds(field, values):
+            return not set(values).isdisjoint(getattr(record, field))
+        case And(terms):
+            return all(holds(term, record) for term in terms)
+        case Or(terms):
+            return any(holds(term, record) for term in terms)
+        case Not(term):
+            return not holds(term, record)
+
+
+_ORDERS: dict[str, Callable[[float, float], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
 
 _TOKEN = re.compile(
     r"""\s*(?: (?P<quoted>"[^"]*"|'[^']*') | <=|>=|!=|[=<>(),] | [^\s=<>!(),"']+ )""", re.VERBOSE
