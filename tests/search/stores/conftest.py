@@ -89,6 +89,11 @@ def qdrant_folder() -> Iterator[str]:
         yield f"qdrant://{folder}"
 
 
+def weaviate(_: pytest.FixtureRequest) -> str:
+    """The server that WEAVIATE_URL names; none can be had from the registries."""
+    return os.environ.get("WEAVIATE_URL") or pytest.skip("set WEAVIATE_URL")
+
+
 STORES: dict[str, Callable[[pytest.FixtureRequest], str]] = {
     "local": local,
     "lancedb": lancedb,
@@ -96,6 +101,7 @@ STORES: dict[str, Callable[[pytest.FixtureRequest], str]] = {
     "milvus-lite": milvus_lite,
     "milvus": milvus,
     "qdrant": qdrant,
+    "weaviate": weaviate,
 }
 
 
