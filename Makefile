@@ -11,7 +11,7 @@ READY  := $(VENV)/.installed
 PYTHON312 ?= $(or $(lastword $(wildcard $(HOME)/.pyenv/versions/3.12.*/bin/python3.12)),python3.12)
 CONTAINER := .venv-container
 
-.PHONY: demo test test-all container-conditions lint format clean
+.PHONY: demo test test-all test-stores container-conditions lint format clean
 
 demo: $(READY)
 	$(BIN)/python scripts/demo.py
@@ -34,6 +34,16 @@ container-conditions: $(READY) $(CONTAINER)/.installed
 	  --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
 	  --requirement model_repository/requirements.txt
 	$(BIN)/python -m pytest tests/container
+
+# What every store of archives does, asked of real servers in Docker.
+STORES := docker compose --file tests/search/stores/compose.yaml
+test-stores: $(READY)
+	$(STORES) up --detach --wait
+	POSTGRESQL_URL=postgresql://postgres:for-tests@127.0.0.1/postgres \
+	MILVUS_URL=milvus://root:Milvus@127.0.0.1 \
+	QDRANT_URL=qdrant://:for-tests@127.0.0.1 \
+	WEAVIATE_URL=weaviate://:for-tests@127.0.0.1 \
+	$(BIN)/python -m pytest tests/search/stores; status=$$?; $(STORES) down --volumes; exit $$status
 
 lint: $(READY)
 	$(BIN)/ruff check .

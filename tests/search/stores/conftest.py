@@ -19,6 +19,7 @@ sys.path[:0] = [str(HERE), str(HERE.parents[2] / "benchmarks")]
 import store_servers  # noqa: E402
 from tritonclip_search.stores.opening import open_store  # noqa: E402
 from tritonclip_search.stores.store import Store  # noqa: E402
+from tritonclip_search.stores.url import StoreUrl  # noqa: E402
 
 
 def local(request: pytest.FixtureRequest) -> str:
@@ -115,6 +116,8 @@ def store_url(request: pytest.FixtureRequest) -> str:
 def store(store_url: str) -> Iterator[Store]:
     """A connection to it; what a test made in it is dropped afterwards."""
     opened = open_store(store_url)
+    if opened.names():  # of somebody who named the store that they use
+        pytest.fail(f"{StoreUrl.parse(store_url)} is not empty; these tests drop what is in it")
     yield opened
     for name in opened.names():
         opened.drop(name)
