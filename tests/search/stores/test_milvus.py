@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 from pymilvus import DataType, MilvusClient
-from test_contract import DIM, archive
 
+from tests.search.stores.test_contract import DIM, archive
 from tritonclip.errors import InvalidArgument
 from tritonclip_search.errors import StoreDenied, StoreError, StoreUnavailable
 from tritonclip_search.space import Description, Space
@@ -75,6 +75,7 @@ def test_an_option_that_does_not_exist_is_named_with_those_that_do() -> None:
         open_store("milvus://127.0.0.1?colour=red&token=hunter2")
 
 
+@pytest.mark.slow
 def test_a_wrong_password_is_refused_without_showing_it(milvus_server: str) -> None:
     address = milvus_server.rpartition("@")[2]
     for url in (f"milvus://root:hunter2@{address}", f"milvus://{address}?token=root:hunter2"):

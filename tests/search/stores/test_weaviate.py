@@ -17,8 +17,8 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.json_format import MessageToDict
-from test_contract import DESCRIPTION, FILTERS, NAME, archive, record
 
+from tests.search.stores.test_contract import DESCRIPTION, FILTERS, NAME, archive, record
 from tritonclip.errors import InvalidArgument
 from tritonclip_search import filters
 from tritonclip_search.errors import CollectionNotFound, StoreDenied, StoreUnavailable
