@@ -17,6 +17,13 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.json_format import MessageToDict
+from weaviate.proto.v1 import (
+    aggregate_pb2,
+    batch_delete_pb2,
+    batch_pb2,
+    search_get_pb2,
+    weaviate_pb2_grpc,
+)
 
 from tests.search.stores.test_contract import DESCRIPTION, FILTERS, NAME, archive, record
 from tritonclip.errors import InvalidArgument
@@ -27,19 +34,9 @@ from tritonclip_search.space import Description
 from tritonclip_search.stores.opening import open_store
 from tritonclip_search.stores.store import EXACT_UNTIL, Store
 
-health = pytest.importorskip("grpc_health.v1.health_pb2_grpc")
-messages = pytest.importorskip("weaviate.proto.v1.weaviate_pb2_grpc")
-from grpc_health.v1.health_pb2 import HealthCheckResponse  # noqa: E402
-from weaviate.proto.v1 import (  # noqa: E402
-    aggregate_pb2,
-    batch_delete_pb2,
-    batch_pb2,
-    search_get_pb2,
-)
-
 
 @dataclass
-class Recorder:
+class Recorder(weaviate_pb2_grpc.WeaviateServicer):
     """Answers as an empty server would, and keeps what it is asked."""
 
     url: str = ""
@@ -66,16 +63,6 @@ class Recorder:
     def BatchDelete(self, request: Any, _: object) -> Any:  # noqa: N802
         self.asked.append(("delete", request))
         return batch_delete_pb2.BatchDeleteReply()
-
-    def TenantsGet(self, *_: object) -> Any:  # noqa: N802
-        raise NotImplementedError
-
-    BatchStream = TenantsGet
-
-    def Check(self, *_: object) -> Any:  # noqa: N802
-        return HealthCheckResponse(status=HealthCheckResponse.SERVING)
-
-    Watch = List = TenantsGet
 
 
 def completed(made: dict[str, Any]) -> dict[str, Any]:
@@ -145,8 +132,7 @@ def handler(recorder: Recorder) -> type[BaseHTTPRequestHandler]:
 def recorder() -> Iterator[Recorder]:
     asked = Recorder()
     server = grpc.server(ThreadPoolExecutor(2))
-    messages.add_WeaviateServicer_to_server(asked, server)
-    health.add_HealthServicer_to_server(asked, server)
+    weaviate_pb2_grpc.add_WeaviateServicer_to_server(asked, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     with ThreadingHTTPServer(("127.0.0.1", 0), handler(asked)) as http:
