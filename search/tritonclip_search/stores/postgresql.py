@@ -98,6 +98,7 @@ class PostgresStore:
     def __init__(self, url: StoreUrl) -> None:
         self._url = url
         self._connection: psycopg.Connection[dict[str, Any]] | None = None
+        self._registered = False
         self._open()
 
     def names(self) -> list[str]:
@@ -190,6 +191,7 @@ class PostgresStore:
     def scan(
         self, name: str, *, where: Filter | None = None, vectors: bool = False
     ) -> Iterator[Record]:
+        self._description(name)
         columns = sql.SQL(", ").join(
             sql.Identifier(field) for field in (*FIELDS, *(["vector"] if vectors else []))
         )
@@ -263,6 +265,7 @@ class PostgresStore:
     def _register(self) -> None:
         """Let the connection know pgvector's types, if they are there yet."""
         assert self._connection is not None
+        self._registered = False
         found = self._connection.execute(
             "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
         ).fetchone()
@@ -275,6 +278,7 @@ class PostgresStore:
                 "server, then run ALTER EXTENSION vector UPDATE"
             )
         register_vector(self._connection)
+        self._registered = True
 
     def _install(self) -> None:
         try:
@@ -309,13 +313,18 @@ class PostgresStore:
         description = self.describe(name)
         if description is None:
             raise self._not_found(name)
+        if not self._registered:  # another process has added pgvector since we connected
+            with self._failures(name):
+                self._register()
         return description
 
     def _run(
         self, statement: str | sql.Composed, values: Sequence[object] = (), name: str = ""
     ) -> list[dict[str, Any]]:
         with self._failures(name):
-            cursor = self._open().execute(statement, values)
+            # Not prepared: a plan outlives the table that it was made for, if another process
+            # drops that and makes it anew.
+            cursor = self._open().execute(statement, values, prepare=False)
             return cursor.fetchall() if cursor.description else []
 
     def _not_found(self, name: str) -> CollectionNotFound:

@@ -91,6 +91,20 @@ def test_an_index_finds_nearly_all_and_a_filter_loses_nothing(
     store.close()
 
 
+def test_a_connection_from_before_the_first_collection_sees_those_made_anew(database: str) -> None:
+    early, other = open_store(database), open_store(database)
+    for vectors in ("float32", "float16", "float32"):
+        description = Description(DESCRIPTION.space, vectors)
+        other.create(NAME, description)
+        other.upsert(NAME, records(3))
+        for _ in range(8):  # often enough for a plan to be kept
+            assert len(early.nearest(NAME, records(1)[0].vector, top=3)) == 3
+            assert len(list(early.scan(NAME, vectors=True))) == 3
+        other.drop(NAME)
+    early.close()
+    other.close()
+
+
 def test_anybody_can_ask_in_sql(database: str) -> None:
     store = open_store(database)
     store.create(NAME, DESCRIPTION)
