@@ -4,7 +4,7 @@ The description of a collection is one of its properties. Milvus has neither NUL
 are missing: a record with an error has a vector of zeros, and searches leave it out. The index is
 flat, and so exact, until `settle` puts HNSW in its place.
 
-The port is 19530, the path the database, `?token=` a token in the place of user and password,
+The port is 19530, `?token=` a token in the place of user and password, `?database=` the database,
 `?tls=1` asks for TLS. Without a host the path is milvus-lite's file, `milvus:///data/archive.db`.
 """
 
@@ -109,7 +109,7 @@ class MilvusStore:
     """See `Store`."""
 
     def __init__(self, url: StoreUrl) -> None:
-        url.allow_options("token", "tls")
+        url.allow_options("database", "tls", "token")
         self._url = url
         uri = url.path
         if url.host:
@@ -121,7 +121,7 @@ class MilvusStore:
             self._client = MilvusClient(
                 uri=uri,
                 token=url.option("token") or login,
-                db_name=url.path if url.host else "",
+                db_name=url.option("database") or "",
                 timeout=10,
             )
 

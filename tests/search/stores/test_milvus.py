@@ -71,7 +71,7 @@ def test_a_server_that_is_down_is_named(free_port: int) -> None:
 
 
 def test_an_option_that_does_not_exist_is_named_with_those_that_do() -> None:
-    with pytest.raises(InvalidArgument, match="no option 'colour'; it has token, tls"):
+    with pytest.raises(InvalidArgument, match="no option 'colour'; it has database, tls, token"):
         open_store("milvus://127.0.0.1?colour=red&token=hunter2")
 
 
