@@ -22,7 +22,7 @@ TRITONCLIP = Path(sys.executable).with_name("tritonclip")
 
 def test_closed_and_open_loops_measure_a_server_from_all_sides(server: Server) -> None:
     (captions,) = workloads.named("text-short")
-    protocol = Protocol(warmup=0.2, seconds=0.5, repeats=2)
+    protocol = Protocol(warmup=1.0, seconds=1.0, repeats=2)
     with workers(2) as pool:
         grpc = triton_service(parse_endpoint(server.grpc_url), "demo")
         closed = measure(grpc, captions, pool, protocol, concurrency=4)
@@ -63,7 +63,7 @@ def test_the_command_writes_a_report_and_plots_and_says_where_the_time_went(
 
     done = run(
         *("bench", "--url", server.grpc_url, "--model", "demo", "--workloads", "jpeg-224x224"),
-        *("--concurrency", "2", "--warmup", "0.2", "--seconds", "0.5", "--repeats", "2"),
+        *("--concurrency", "2", "--warmup", "1", "--seconds", "1", "--repeats", "2"),
         *("--output", "report.json", "--plot", "plots"),
     )
     assert done.returncode == 0, done.stderr

@@ -88,13 +88,14 @@ def test_models_of_the_demo_checkpoint_are_near_fp32_or_refused(
 
 
 def test_lower_precision_is_smaller(built: Bundle) -> None:
+    # The text tower's: in the image tower's, a CPU may have to keep its convolutions in FP32.
     sizes = {
-        precision: built.file(str(built.artifact("image", "openvino", precision).external_data))
+        precision: built.file(str(built.artifact("text", "openvino", precision).external_data))
         .stat()
         .st_size
         for precision in built.precisions_as("openvino")
     }
-    full = built.file(built.artifact("image").file).stat().st_size
+    full = built.file(built.artifact("text").file).stat().st_size
     shares = {"fp32": 1.1, "bf16": 0.55, "int8": 0.35}
     assert {p: size < shares[p] * full for p, size in sizes.items()} == dict.fromkeys(sizes, True)
 

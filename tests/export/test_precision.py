@@ -91,7 +91,7 @@ def test_embeddings_that_export_kept_serve_for_the_same_graphs_and_inputs_only(
     assert all(map(np.array_equal, astuple(fp32_embeddings(demo, batches)), astuple(computed)))
     with pytest.raises(ExportError):
         fp32_embeddings(demo, fewer)
-    changed = [a.model_dump() | {"sha256": "0" * 64} for a in demo.info.artifacts]
+    changed = tuple(a.model_copy(update={"sha256": "0" * 64}) for a in demo.info.artifacts)
     with pytest.raises(ExportError):
         fp32_embeddings(demo.with_info(artifacts=changed), batches)
     kept = demo.file(demo.info.baseline.file)

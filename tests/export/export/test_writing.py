@@ -15,7 +15,8 @@ import onnx
 import pytest
 import torch
 
-from tritonclip_export.bundle import Bundle, recipes
+from tritonclip_export import precision
+from tritonclip_export.bundle import TOWERS, Bundle
 from tritonclip_export.checkpoint.loading import load, parse
 from tritonclip_export.errors import BundleError, DiskSpaceError, ExportError, ParityError
 from tritonclip_export.export.writing import export, up_to_date
@@ -195,15 +196,20 @@ def test_what_does_not_fit_on_the_disk_is_refused_before_the_work(
 
 
 def test_encoders_at_another_precision_must_fit_on_the_disk(
-    bundle: Callable[[str], Bundle], tmp_path: Path
+    bundle: Callable[[str], Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copy = shutil.copytree(bundle("resnet").path, tmp_path / "resnet")
-    big = Bundle.load(copy)
-    os.truncate(big.file(big.artifact("image").file), 2**43)  # 8 TiB, none of it on the disk
+    vit = Bundle.load(Path(shutil.copytree(bundle("vit").path, tmp_path / "vit")))
+    whole = sum(vit.size_of(vit.artifact(tower)) for tower in TOWERS)
+    inputs = Inputs.read(sample_images()[:2], sample_texts()[:2])
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=2**20))
 
-    for precision, size in (("fp16", "4,194,"), ("int8", "2,097,")):
-        with pytest.raises(DiskSpaceError, match=f"about {size}"):
-            recipes.check_space(big, tmp_path, precision)
+    for lower, share in (("fp16", 2), ("int8", 4)):
+        size = f"{whole / share / 2**20:,.0f} MiB"
+        with pytest.raises(DiskSpaceError, match=f"about {size}, and the disk of .* has 1 left"):
+            precision.write(vit, lower, inputs=inputs)
+
+    assert Bundle.load(vit.path) == vit
 
 
 def test_a_folder_of_something_else_is_not_overwritten(

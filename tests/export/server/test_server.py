@@ -295,7 +295,8 @@ def test_the_death_of_a_server_is_reported_with_its_signal(repository: Path) -> 
 
 OWNER = """
     import sys, time
-    from tritonclip_export.server import Ports, Server
+    from tritonclip_export.server.ports import Ports
+    from tritonclip_export.server.server import Server
 
     with Server(sys.argv[1], control=sys.argv[2], ports=Ports(0, 0, 0)) as server:
         try:
