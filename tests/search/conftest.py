@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,25 +21,23 @@ NAMES = (
 
 @pytest.fixture
 def nobody() -> Callable[[Callable[[], None]], None]:
-    """Calls a function in a process whose user owns nothing.
+    """Calls a function as a user who owns nothing, where the tests are run by root.
 
-    Tests in containers are run by root, to whom no file is closed.
+    To root, as whom tests run in containers, no file is closed. What the function imports has to
+    be imported before. Not in a process of its own: a fork of one with threads may never end.
     """
 
     def call(function: Callable[[], None]) -> None:
-        child = os.fork()
-        if not child:
-            status = 1
-            try:
-                if os.geteuid() == 0:
-                    os.setgid(65534)
-                    os.setuid(65534)
-                function()
-                status = 0
-            except BaseException:
-                traceback.print_exc()
-            os._exit(status)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        if os.geteuid():
+            function()
+            return
+        os.setegid(65534)
+        os.seteuid(65534)
+        try:
+            function()
+        finally:
+            os.seteuid(0)
+            os.setegid(0)
 
     return call
 
