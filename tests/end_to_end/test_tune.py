@@ -48,6 +48,7 @@ def contents(repository: Path) -> dict[Path, bytes]:
     return {file: file.read_bytes() for file in sorted(repository.rglob("*.pbtxt"))}
 
 
+@pytest.mark.slow
 def test_a_wait_that_costs_latency_is_found_written_served_and_kept(
     slow_repository: Path, bundle: Callable[[str], Bundle], environment: dict[str, str]
 ) -> None:
