@@ -10,9 +10,9 @@ from pathlib import Path
 
 from benchmarks import record
 from benchmarks.gpu import page as gpu
-from benchmarks.pages import comparison, limits, models, performance, preprocessing, search
+from benchmarks.pages import comparison, limits, models, performance, preprocessing, search, stores
 
-PAGES = (performance, comparison, limits, models, preprocessing, search, gpu)
+PAGES = (performance, comparison, limits, models, preprocessing, search, stores, gpu)
 
 
 def main() -> None:
