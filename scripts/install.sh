@@ -19,7 +19,9 @@ python=$("$python" -c 'import sys; print(sys.executable)')  # past the shims of 
 echo "installing into $venv (PyTorch is large: about a minute on a fast line)"
 if command -v uv >/dev/null; then
     uv venv --quiet --allow-existing --python "$python" "$venv"
-    uv pip install --quiet --python "$venv/bin/python" --editable ".[dev]"
+    # As pip does: PyTorch's sources take 10 s to compile, and where PYTHONDONTWRITEBYTECODE is set,
+    # as in many images, every process would do that anew.
+    uv pip install --quiet --compile-bytecode --python "$venv/bin/python" --editable ".[dev]"
 else
     "$python" -m venv "$venv"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade pip
