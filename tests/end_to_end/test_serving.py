@@ -18,6 +18,7 @@ from tritonclip import AsyncClient, Client, ImageError, ModelNotFound, TextError
 from tritonclip_export.bundle import Bundle
 from tritonclip_export.parity.inputs import Inputs
 from tritonclip_export.parity.pairs import Pair, compare_pairs, reference_embeddings
+from tritonclip_export.repository.assemble import assemble
 from tritonclip_export.samples import sample_images, sample_texts
 from tritonclip_export.server.ports import Ports
 from tritonclip_export.server.server import Server
@@ -292,12 +293,19 @@ def test_repeated_texts_come_from_the_response_cache(server: Server) -> None:
     assert hits() == before + 1
 
 
-def test_a_server_bound_to_a_core_stays_on_it(repository: Path, one_core: int) -> None:
+@pytest.fixture
+def small_repository(bundle: Callable[[str], Bundle], tmp_path: Path) -> Path:
+    """Of one bundle, for servers that a test starts itself."""
+    assemble([bundle("resnet")], tmp_path / "repository", runtime="python")
+    return tmp_path / "repository"
+
+
+def test_a_server_bound_to_a_core_stays_on_it(small_repository: Path, one_core: int) -> None:
     """As in a container with a cpuset, where ONNX Runtime would bind threads to other cores."""
     before = processes()
     with (
-        Server(repository, ports=Ports(0, 0, 0)) as server,
-        Client(server.grpc_url, model="demo") as client,
+        Server(small_repository, ports=Ports(0, 0, 0)) as server,
+        Client(server.grpc_url) as client,
     ):
         client.embed_texts(["a cat"])
         cores = set().union(*map(bound_to, processes() - before))
@@ -319,15 +327,15 @@ def bound_to(pid: int) -> set[str]:
     return found
 
 
-def test_a_client_lives_through_a_restart_of_its_server(repository: Path) -> None:
-    with Server(repository, ports=Ports(0, 0, 0)) as first:
+def test_a_client_lives_through_a_restart_of_its_server(small_repository: Path) -> None:
+    with Server(small_repository, ports=Ports(0, 0, 0)) as first:
         ports = Ports(*(int(u.rsplit(":")[-1]) for u in (first.http_url, first.grpc_url)), 0)
-        client = Client(first.grpc_url, model="demo", retries=30)
+        client = Client(first.grpc_url, retries=30)
         before = client.embed_texts(TEXTS)
     answer: list[np.ndarray] = []
     waiting = threading.Thread(target=lambda: answer.append(client.embed_texts(TEXTS)))
     waiting.start()
-    with Server(repository, ports=ports):
+    with Server(small_repository, ports=ports):
         waiting.join(60)
         client.close()
 
