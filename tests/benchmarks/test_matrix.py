@@ -50,7 +50,10 @@ def test_an_architecture_is_exported_checked_and_served_once(root: Path, tmp_pat
 
 @pytest.mark.parametrize(
     ("limit", "reason"),
-    [(("--minutes", "0.01"), "longer than 0.01 minutes"), (("--memory", "0.2"), "0.2 GiB")],
+    [
+        pytest.param(("--minutes", "0.01"), "longer than 0.01 minutes", marks=pytest.mark.slow),
+        (("--memory", "0.2"), "0.2 GiB"),
+    ],
 )
 def test_a_row_over_a_limit_stays_with_its_reason(
     root: Path, tmp_path: Path, limit: tuple[str, str], reason: str

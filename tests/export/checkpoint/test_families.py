@@ -17,7 +17,7 @@ from tritonclip_export.tensorrt import bindings, engines
 ALL = FAMILIES | {"siglip": SIGLIP, "resnet": RESNET}
 # For `make test`: the plainest, and the one with most of its own. The demo's, SigLIP and the ResNet
 # are compiled in tensorrt/test_engines.py as well.
-FEW = ("vit", "coca")
+FEW = ("vit",)
 TARGETS = ("sm86", "sm89", "sm120")  # A10 and A40; L4 and L40S; RTX 50 and RTX PRO 6000
 
 
