@@ -35,3 +35,7 @@ class SpaceMismatch(TritonClipError):
 
 class SourceError(TritonClipError):
     """What should be indexed is not there, or holds no picture."""
+
+
+class VideoError(TritonClipError):
+    """A video that cannot be opened, or of which not a single frame can be decoded."""
