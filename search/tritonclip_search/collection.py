@@ -264,6 +264,18 @@ class Collection:
         condition = None if where is None else filters.parse(where)
         return self._store.scan(self.name, where=condition)
 
+    def embedded(self, where: str | None = None) -> Iterator[Record]:
+        """Records with their vectors, of all that could be embedded.
+
+        Raises:
+            CollectionNotFound: it has not been made yet.
+            SpaceMismatch: the collection is of another model.
+        """
+        self._check()
+        condition = None if where is None else filters.parse(where)
+        embedded = filters.both(OneOf("error", ("",)), condition)
+        return self._store.scan(self.name, where=embedded, vectors=True)
+
     def __len__(self) -> int:
         """How many pictures can be found."""
         return self._store.count(self.name, where=OneOf("error", ("",)))

@@ -39,3 +39,11 @@ class SourceError(TritonClipError):
 
 class VideoError(TritonClipError):
     """A video that cannot be opened, or of which not a single frame can be decoded."""
+
+
+class InvalidPolicy(InvalidArgument):
+    """A policy that cannot be followed: a field that does not exist, a threshold nobody chose."""
+
+
+class InvalidHead(InvalidArgument):
+    """A file that is no head, or one for other embeddings than those it is given."""

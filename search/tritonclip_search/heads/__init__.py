@@ -1,0 +1,1 @@
+"""Heads: small models on embeddings, kept as tensors and never as code."""

@@ -1,0 +1,96 @@
+"""Pictures with their vectors: embedded now, or as a collection has them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from tritonclip import Client
+from tritonclip.errors import InvalidInput
+from tritonclip.types import FloatArray
+from tritonclip_search.collection import Collection
+from tritonclip_search.errors import SourceError
+from tritonclip_search.indexing.reading import read_all
+from tritonclip_search.records import Kind
+from tritonclip_search.sources.item import SUFFIXES, Item, Problem
+from tritonclip_search.sources.opening import open_source
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """A picture, or a time range of a video."""
+
+    path: str
+    sha256: str
+    """Of the file's bytes."""
+    vector: FloatArray
+    """Unit length, float32 [dim]."""
+    start: float = 0.0
+    """Seconds from the beginning of the video; both 0 for a picture."""
+    end: float = 0.0
+
+
+def from_files(
+    names: Iterable[str], client: Client, on_problem: Callable[[Problem], object]
+) -> Iterator[Picture]:
+    """Pictures in files, folders, globs, shards and at URLs, embedded as they are read.
+
+    Args:
+        names: where they are.
+        client: embeds.
+        on_problem: told of each file that cannot be read or embedded.
+
+    Raises:
+        SourceError: one of `names` does not exist, or there is no picture in all of them.
+    """
+    named = list(names)
+    items: list[Item] = []
+    problems = 0
+    for name in named:
+        for found in open_source(name).items():
+            if isinstance(found, Item):
+                items.append(found)
+            else:
+                problems += 1
+                on_problem(found)
+    if not items and not problems:
+        raise SourceError(
+            f"no pictures in {', '.join(named)}; looked for files that end in {', '.join(SUFFIXES)}"
+        )
+    yield from _embedded(items, client, on_problem)
+
+
+def from_collection(collection: Collection, where: str | None = None) -> Iterator[Picture]:
+    """Pictures and moments of a collection, with the vectors that it holds."""
+    for record in collection.embedded(where):
+        if record.kind is not Kind.VIDEO:
+            assert record.vector is not None
+            yield Picture(record.path, record.sha256, record.vector, record.start, record.end)
+
+
+def _embedded(
+    items: Sequence[Item], client: Client, on_problem: Callable[[Problem], object]
+) -> Iterator[Picture]:
+    waiting: deque[tuple[str, str]] = deque()  # path and hash of those whose vectors are in flight
+    reasons: dict[int, str] = {}
+
+    def note(error: InvalidInput) -> None:
+        reasons[error.index or 0] = error.reason
+
+    def sent() -> Iterator[bytes]:
+        with closing(read_all(items, client.info().max_image_bytes)) as reads:
+            for read in reads:
+                if isinstance(read, Problem):
+                    on_problem(read)
+                else:
+                    waiting.append((read.item.path, read.facts.sha256))
+                    yield read.encoded
+
+    for position, vector in enumerate(client.stream_images(sent(), on_error=note)):
+        path, sha256 = waiting.popleft()
+        if (reason := reasons.pop(position, None)) is not None:
+            on_problem(Problem(path, reason))
+        else:
+            yield Picture(path, sha256, vector)
