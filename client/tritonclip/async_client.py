@@ -10,8 +10,8 @@ from typing import TypeAlias, TypeVar, cast, overload
 
 import numpy as np
 
-from tritonclip.batch import IMAGES, Batch, Modality, Packer, one_or_many
-from tritonclip.conversations import Conversation, check_health, discover, embed
+from tritonclip.batch import IMAGES, TOKEN_COUNTS, Batch, Modality, Packer, one_or_many
+from tritonclip.conversations import Conversation, check_health, discover, embed, list_bundles
 from tritonclip.endpoint import Endpoint, parse_endpoint
 from tritonclip.errors import ClientClosed, TritonClipError
 from tritonclip.images import is_single_image
@@ -72,6 +72,10 @@ class AsyncClient:
                 self._info = await self._converse(talk)
             return self._info
 
+    async def models(self) -> list[str]:
+        """See `Client.models`."""
+        return await self._converse(list_bundles(self._connected().wire))
+
     async def health(self) -> Health:
         """See `Client.health`."""
         talk = check_health(self._connected().wire, self._options.model)
@@ -102,6 +106,11 @@ class AsyncClient:
         """See `Client.embed_windows`."""
         items = _items(texts, is_single_text(texts))
         return [each_window(row) async for row in self._rows(WINDOWS, items, on_error)]
+
+    async def count_tokens(self, texts: Iterable[str] | AsyncIterable[str]) -> list[int]:
+        """See `Client.count_tokens`."""
+        items = _items(texts, is_single_text(texts))
+        return [int(row[0]) async for row in self._rows(TOKEN_COUNTS, items, None)]
 
     def stream_images(
         self,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,10 +19,10 @@ from tritonclip.errors import (
     TextError,
 )
 from tritonclip.images import encode_image, image_name, image_weight, snapshot
-from tritonclip.info import IMAGE_SUFFIX, TEXT_SUFFIX, ModelInfo
+from tritonclip.info import IMAGE_SUFFIX, TEXT_SUFFIX, TOKENIZE_SUFFIX, ModelInfo
 from tritonclip.texts import encode_text, text_name
 from tritonclip.types import FloatArray, OnError
-from tritonclip.wire import InferRequest
+from tritonclip.wire import EMBEDDING, InferRequest
 
 # Requests stay well below the 64 MiB that Triton's HTTP endpoint takes by default
 # (--http-max-input-size), and a window of them below half a gigabyte.
@@ -45,6 +45,10 @@ class Modality:
     is_slow: Callable[[object], bool]
     """Whether encoding an item reads a file or compresses pixels."""
     encode: Callable[[object, int, ModelInfo], bytes]
+    output: str = EMBEDDING
+    """The tensor that is asked for."""
+    dim: int | None = None
+    """Of an answer, if it is no embedding."""
     axes: int = 2
     """Of an answer: [items, dim], or [items, windows, dim]."""
     fold: Callable[[FloatArray], FloatArray] = lambda answer: answer
@@ -71,6 +75,8 @@ TEXTS = Modality(
     is_slow=lambda _text: False,
     encode=lambda text, index, _info: encode_text(text, index),
 )
+
+TOKEN_COUNTS = replace(TEXTS, suffix=TOKENIZE_SUFFIX, output="TOKENS", dim=1)
 
 
 class Batch:
@@ -111,7 +117,7 @@ class Batch:
     def rows(self) -> FloatArray:
         """Folded answer, [items, dim] if all are bad; NaN where one is bad, or not embedded yet."""
         if self._rows is None:
-            self._rows = np.full((len(self._sources), self._info.dim), np.nan, dtype=np.float32)
+            self._rows = np.full((len(self._sources), self._dim), np.nan, dtype=np.float32)
         return self._rows
 
     @property
@@ -141,16 +147,17 @@ class Batch:
             if self._strict and self.errors:
                 raise self.errors[0]
             return None
-        return InferRequest(self._model, self._modality.tensor, list(self._waiting.values()))
+        items = list(self._waiting.values())
+        return InferRequest(self._model, self._modality.tensor, items, self._modality.output)
 
     def accept(self, vectors: FloatArray) -> None:
         """Take the answer to `request()`."""
-        items, dim = len(self._waiting), self._info.dim
+        items, dim = len(self._waiting), self._dim
         axes = [items, "windows", dim] if self._modality.axes == 3 else [items, dim]
         if (len(vectors), vectors.shape[-1], vectors.ndim) != (items, dim, len(axes)):
             raise ServerError(
-                f"model {self._model!r} answered with an embedding of shape {list(vectors.shape)}, "
-                f"not {axes}"
+                f"model {self._model!r} answered with {self._modality.output} of shape "
+                f"{list(vectors.shape)}, not {axes}"
             )
         folded = self._modality.fold(vectors)
         if items == len(self._sources):
@@ -186,6 +193,10 @@ class Batch:
     @property
     def _model(self) -> str:
         return self._info.name + self._modality.suffix
+
+    @property
+    def _dim(self) -> int:
+        return self._modality.dim or self._info.dim
 
     def report(self, on_error: OnError) -> None:
         """Tell of the bad items in order."""

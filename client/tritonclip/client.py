@@ -11,9 +11,9 @@ from typing import TypeVar, cast, overload
 
 import numpy as np
 
-from tritonclip.batch import IMAGES, Batch, Modality, Packer, one_or_many
+from tritonclip.batch import IMAGES, TOKEN_COUNTS, Batch, Modality, Packer, one_or_many
 from tritonclip.cancellation import Cancellation
-from tritonclip.conversations import Conversation, check_health, discover, embed
+from tritonclip.conversations import Conversation, check_health, discover, embed, list_bundles
 from tritonclip.endpoint import Endpoint, parse_endpoint
 from tritonclip.errors import ClientClosed, TritonClipError
 from tritonclip.images import is_single_image
@@ -88,6 +88,11 @@ class Client:
                 self._info = self._converse(talk)
             return self._info
 
+    def models(self) -> list[str]:
+        """The bundles on the server, sorted, whichever of them this client is of."""
+        self._check_open()
+        return self._converse(list_bundles(self._transport.wire))
+
     def health(self) -> Health:
         """Whether the server and this client's model are up, without retries."""
         talk = check_health(self._transport.wire, self._options.model)
@@ -142,6 +147,15 @@ class Client:
         """
         items = one_or_many(texts, is_single_text(texts))
         return [each_window(row) for row in self._rows(WINDOWS, items, on_error)]
+
+    def count_tokens(self, texts: Iterable[str]) -> list[int]:
+        """How many tokens each text has, special ones included, also beyond the model's context.
+
+        Raises:
+            TextError: the first text that is none.
+        """
+        items = one_or_many(texts, is_single_text(texts))
+        return [int(row[0]) for row in self._rows(TOKEN_COUNTS, items, None)]
 
     def stream_images(
         self, images: Iterable[ImageInput], *, on_error: OnError | None = None

@@ -18,7 +18,14 @@ from tritonclip.errors import (
     ServerUnavailable,
     WrongProtocol,
 )
-from tritonclip.info import IMAGE_SUFFIX, TEXT_SUFFIX, ModelInfo, choose_model, parse_info
+from tritonclip.info import (
+    IMAGE_SUFFIX,
+    TEXT_SUFFIX,
+    ModelInfo,
+    bundles_of,
+    choose_model,
+    parse_info,
+)
 from tritonclip.types import Health
 from tritonclip.wire import Call, Wire
 
@@ -57,6 +64,11 @@ def discover(wire: Wire, wanted: str | None) -> Conversation[ModelInfo]:
             f"model {name!r} is on this server but did not load; {'; '.join(parts) or error}"
         ) from error
     return parse_info(name, image, text)
+
+
+def list_bundles(wire: Wire) -> Conversation[list[str]]:
+    """The names of the bundles on a server."""
+    return bundles_of((yield wire.models()))
 
 
 def check_health(wire: Wire, wanted: str | None) -> Conversation[Health]:

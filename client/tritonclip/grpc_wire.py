@@ -8,11 +8,12 @@ because protobuf would copy the images twice: into the message, and out of it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import grpc
 import numpy as np
+from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2
 
 from tritonclip.endpoint import Endpoint
@@ -24,8 +25,7 @@ from tritonclip.errors import (
     TritonClipError,
 )
 from tritonclip.info import ModelConfig
-from tritonclip.types import FloatArray
-from tritonclip.wire import OUTPUT, Call, InferRequest, no_server, not_ready, too_late
+from tritonclip.wire import DTYPES, Call, InferRequest, no_server, not_ready, too_late
 
 SERVICE = "/inference.GRPCInferenceService/"
 
@@ -56,12 +56,12 @@ class GrpcWire:
         """Word errors for the server at `endpoint`."""
         self._endpoint = endpoint
 
-    def infer(self, request: InferRequest) -> Call[FloatArray]:
+    def infer(self, request: InferRequest) -> Call[NDArray[Any]]:
         """See `Wire`."""
         parts = request.serialized()
-        head = _head(request.model, request.tensor, len(request.items))
+        head = _head(request.model, request.tensor, len(request.items), request.output)
         tensor = _RAW_INPUT + _varint(sum(map(len, parts)))
-        return Call("ModelInfer", b"".join([head, tensor, *parts]), _read_embedding)
+        return Call("ModelInfer", b"".join([head, tensor, *parts]), partial(_read, request.output))
 
     def model_config(self, model: str) -> Call[ModelConfig]:
         """See `Wire`."""
@@ -151,7 +151,7 @@ def _too_large(details: str) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _head(model: str, tensor: str, items: int) -> bytes:
+def _head(model: str, tensor: str, items: int, output: str) -> bytes:
     """A request without its tensor; a message's serialized parts may simply follow each other."""
     message = service_pb2.ModelInferRequest(
         model_name=model,
@@ -160,7 +160,7 @@ def _head(model: str, tensor: str, items: int) -> bytes:
                 name=tensor, datatype="BYTES", shape=[items, 1]
             )
         ],
-        outputs=[service_pb2.ModelInferRequest.InferRequestedOutputTensor(name=OUTPUT)],
+        outputs=[service_pb2.ModelInferRequest.InferRequestedOutputTensor(name=output)],
     )
     return bytes(message.SerializeToString())
 
@@ -179,9 +179,9 @@ def _varint(number: int) -> bytes:
 _RAW_INPUT = _varint(service_pb2.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER << 3 | 2)
 
 
-def _read_embedding(message: bytes) -> FloatArray:
+def _read(name: str, message: bytes) -> NDArray[Any]:
     response: Any = service_pb2.ModelInferResponse.FromString(message)
     for output, raw in zip(response.outputs, response.raw_output_contents, strict=False):
-        if output.name == OUTPUT and output.datatype == "FP32":
-            return np.frombuffer(raw, dtype="<f4").reshape(tuple(output.shape))
-    raise ServerError(f"model {response.model_name!r} answered without a tensor {OUTPUT} of FP32")
+        if output.name == name and output.datatype in DTYPES:
+            return np.frombuffer(raw, dtype=DTYPES[output.datatype]).reshape(tuple(output.shape))
+    raise ServerError(f"model {response.model_name!r} answered without a tensor {name} of numbers")

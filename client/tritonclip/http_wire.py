@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tritonclip.endpoint import Endpoint
 from tritonclip.errors import (
@@ -23,8 +25,7 @@ from tritonclip.errors import (
     WrongProtocol,
 )
 from tritonclip.info import ModelConfig
-from tritonclip.types import FloatArray
-from tritonclip.wire import OUTPUT, Call, InferRequest, not_ready
+from tritonclip.wire import DTYPES, Call, InferRequest, not_ready
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 
@@ -53,7 +54,7 @@ class HttpWire:
         """Ask, and word errors for, the server at `endpoint`."""
         self._endpoint = endpoint
 
-    def infer(self, request: InferRequest) -> Call[FloatArray]:
+    def infer(self, request: InferRequest) -> Call[NDArray[Any]]:
         """See `Wire`."""
         parts = request.serialized()
         header = json.dumps(
@@ -66,13 +67,13 @@ class HttpWire:
                         "parameters": {"binary_data_size": sum(map(len, parts))},
                     }
                 ],
-                "outputs": [{"name": OUTPUT, "parameters": {"binary_data": True}}],
+                "outputs": [{"name": request.output, "parameters": {"binary_data": True}}],
             }
         ).encode()
         return Call(
             f"POST {self._model(request.model)}/infer",
             HttpRequest({HEADER_LENGTH: str(len(header))}, b"".join([header, *parts])),
-            self._read_embedding,
+            partial(self._read, request.output),
         )
 
     def model_config(self, model: str) -> Call[ModelConfig]:
@@ -143,13 +144,13 @@ class HttpWire:
         except ValueError as error:
             raise ServerError(f"{self._endpoint} answered with something else than JSON") from error
 
-    def _read_embedding(self, reply: HttpReply) -> FloatArray:
+    def _read(self, name: str, reply: HttpReply) -> NDArray[Any]:
         self._raise_for_status(reply)
         split = int(reply.header_length or len(reply.body))
         for output in json.loads(reply.body[:split])["outputs"]:
-            if output["name"] == OUTPUT and output["datatype"] == "FP32":
-                return np.frombuffer(reply.body, "<f4", offset=split).reshape(output["shape"])
-        raise ServerError(f"{self._endpoint} answered without a tensor {OUTPUT} of FP32")
+            if output["name"] == name and (dtype := DTYPES.get(output["datatype"])):
+                return np.frombuffer(reply.body, dtype, offset=split).reshape(output["shape"])
+        raise ServerError(f"{self._endpoint} answered without a tensor {name} of numbers")
 
     def _raise_for_status(self, reply: HttpReply) -> None:
         if reply.status == 200:

@@ -16,6 +16,7 @@ from tritonclip.errors import ModelMismatch, ModelNotFound
 IMAGE_SUFFIX = "_image"
 TEXT_SUFFIX = "_text"
 WINDOWS_SUFFIX = "_text_windows"
+TOKENIZE_SUFFIX = "_text_tokenize"
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,12 @@ class ModelInfo:
     """Most items in one request."""
 
 
+def bundles_of(models: Collection[str]) -> list[str]:
+    """The bundles, sorted, among the Triton models of a server."""
+    stems = (model.removesuffix(IMAGE_SUFFIX) for model in models if model.endswith(IMAGE_SUFFIX))
+    return sorted(stem for stem in stems if stem + TEXT_SUFFIX in models)
+
+
 def choose_model(models: Collection[str], wanted: str | None) -> str:
     """The bundle to use among a server's Triton models.
 
@@ -69,8 +76,7 @@ def choose_model(models: Collection[str], wanted: str | None) -> str:
     Raises:
         ModelNotFound: it is not there, or the choice is not clear; lists what is there.
     """
-    stems = (model.removesuffix(IMAGE_SUFFIX) for model in models if model.endswith(IMAGE_SUFFIX))
-    bundles = sorted(stem for stem in stems if stem + TEXT_SUFFIX in models)
+    bundles = bundles_of(models)
     found = ", ".join(bundles) or "none"
     if wanted is not None:
         if wanted in bundles:

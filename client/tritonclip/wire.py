@@ -11,13 +11,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
+from numpy.typing import NDArray
+
 from tritonclip.cancellation import Cancellation
 from tritonclip.endpoint import Endpoint
 from tritonclip.errors import RequestTimeout, ServerUnavailable
 from tritonclip.info import ModelConfig
-from tritonclip.types import FloatArray
 
-OUTPUT = "EMBEDDING"
+EMBEDDING = "EMBEDDING"
+
+DTYPES = {"FP32": "<f4", "INT32": "<i4"}
+"""Of the outputs that are read here, as numpy calls them."""
 
 _LENGTH = struct.Struct("<I")
 
@@ -31,6 +35,8 @@ class InferRequest:
     model: str
     tensor: str
     items: Sequence[bytes]
+    output: str = EMBEDDING
+    """The tensor that is asked for."""
 
     def serialized(self) -> list[bytes]:
         """The BYTES tensor as Triton's binary format has it: each item after its length, uint32.
@@ -59,8 +65,8 @@ class Call(Generic[T]):
 class Wire(Protocol):
     """The questions, in one protocol."""
 
-    def infer(self, request: InferRequest) -> Call[FloatArray]:
-        """Ask for embeddings [items, dim]."""
+    def infer(self, request: InferRequest) -> Call[NDArray[Any]]:
+        """Ask for the output [items, ...], e.g. embeddings [items, dim]."""
 
     def model_config(self, model: str) -> Call[ModelConfig]:
         """Ask for a model's configuration."""

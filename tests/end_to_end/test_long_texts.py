@@ -4,12 +4,15 @@ import asyncio
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tritonclip import AsyncClient, Client, InvalidArgument, TextError
+from tritonclip_export.bundle import Bundle
+from tritonclip_export.served.code import text_transform
 from tritonclip_export.server.server import Server
 
 SHORT = ["a cat", "", "two sentences. in one window."]
@@ -21,6 +24,22 @@ LONG = "the first half of this text is about a cat. " * 4 + "the second one is a
 @pytest.fixture(scope="module", params=["grpc", "http"])
 def url(request: pytest.FixtureRequest, server: Server) -> str:
     return server.grpc_url if request.param == "grpc" else f"http://{server.http_url}"
+
+
+@pytest.mark.parametrize("name", ["demo", "siglip", "resnet", "chinese_clip"])
+def test_tokens_are_counted_beyond_the_context(
+    name: str, url: str, bundle: Callable[[str], Bundle]
+) -> None:
+    text = bundle(name).info.text
+    whole = text_transform(text, bundle(name).path)
+    whole.tokenizer.no_truncation()
+    texts = ["a cat", "", LONG, LONG * 5]
+    with Client(url, model=name, batch_size=3) as client:
+        counts = client.count_tokens(texts)
+        assert client.count_tokens(iter([])) == []
+        assert client.models() == ["chinese_clip", "demo", "resnet", "siglip"]
+    assert counts == [len(ids) for ids in whole.encode(texts)]
+    assert counts[0] < text.context_length < counts[2] < counts[3]
 
 
 @pytest.mark.parametrize("name", ["demo", "siglip", "resnet"])

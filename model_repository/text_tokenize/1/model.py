@@ -1,10 +1,11 @@
-"""Triton Python backend: TEXT -> TOKEN_IDS, one tokenizer call for the whole dynamic batch."""
+"""Triton Python backend: TEXT -> TOKEN_IDS and TOKENS, one tokenizer call for a dynamic batch."""
 
 import json
 from pathlib import Path
 
+import numpy as np
 import triton_python_backend_utils as pb_utils
-from tokens import TextTransform
+from tokens import TextTransform, length
 
 
 class TritonPythonModel:
@@ -18,21 +19,33 @@ class TritonPythonModel:
         )
 
     def execute(self, requests):
-        """Answer each request with TOKEN_IDS [batch, length], int32, or with an error."""
+        """Answer each request with what it asks for, or with an error.
+
+        TOKEN_IDS [batch, length] and TOKENS [batch, 1], both int32.
+        """
         decoded = [
             _decode(pb_utils.get_input_tensor_by_name(request, "TEXT").as_numpy().reshape(-1))
             for request in requests
         ]
         good = [text for texts in decoded if isinstance(texts, list) for text in texts]
-        ids = iter(self.transform.encode(good))
+        encodings = iter(self.transform.tokenize(good))
         return [
             pb_utils.InferenceResponse(error=texts)
             if isinstance(texts, pb_utils.TritonError)
-            else pb_utils.InferenceResponse(
-                [pb_utils.Tensor("TOKEN_IDS", self.transform.pad([next(ids) for _ in texts]))]
-            )
-            for texts in decoded
+            else self._answer(request, [next(encodings) for _ in texts])
+            for request, texts in zip(requests, decoded, strict=True)
         ]
+
+    def _answer(self, request, encodings):
+        wanted = request.requested_output_names()
+        tensors = []
+        if "TOKEN_IDS" in wanted:
+            ids = self.transform.pad([self.transform.ids(encoding) for encoding in encodings])
+            tensors.append(pb_utils.Tensor("TOKEN_IDS", ids))
+        if "TOKENS" in wanted:
+            counts = np.array([[length(encoding)] for encoding in encodings], np.int32)
+            tensors.append(pb_utils.Tensor("TOKENS", counts))
+        return pb_utils.InferenceResponse(tensors)
 
 
 def _decode(values):

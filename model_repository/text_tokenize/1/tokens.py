@@ -18,7 +18,7 @@ from typing import Any
 
 import ftfy
 import numpy as np
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _SIGLIP_SPECIAL = re.compile("(</s>|<unk>)")
@@ -56,6 +56,12 @@ def clean(text: str, rules: Sequence[str]) -> str:
     return text
 
 
+def length(encoding: Encoding) -> int:
+    """How many tokens a whole text has, special ones included, also where it was truncated."""
+    special = sum(encoding.special_tokens_mask)
+    return len(encoding.ids) + sum(len(rest.ids) - special for rest in encoding.overflowing)
+
+
 @dataclass(frozen=True)
 class TextTransform:
     """A tokenizer, its cleaning rules, and how ids are padded."""
@@ -89,11 +95,18 @@ class TextTransform:
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text with its special tokens, truncated to the context length, unpadded."""
+        return [self.ids(encoding) for encoding in self.tokenize(texts)]
+
+    def tokenize(self, texts: Sequence[str]) -> list[Encoding]:
+        """What the tokenizer makes of each cleaned text."""
         cleaned = [clean(text, self.cleaning) for text in texts]
-        rows = [encoding.ids for encoding in self.tokenizer.encode_batch(cleaned)]
-        if self.replaced_ids:
-            return [[self.replaced_ids.get(id, id) for id in row] for row in rows]
-        return rows
+        encodings: list[Encoding] = self.tokenizer.encode_batch(cleaned)
+        return encodings
+
+    def ids(self, encoding: Encoding) -> list[int]:
+        """The ids as the tower knows them."""
+        ids: list[int] = encoding.ids
+        return [self.replaced_ids.get(id, id) for id in ids] if self.replaced_ids else ids
 
     def pad(
         self, ids: Sequence[Sequence[int]], length: int | None = None
