@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable
 from typing import Annotated
@@ -81,6 +82,10 @@ def main() -> None:
     debug = "--debug" in arguments
     # Accepted anywhere, as people add it to the end of the command that just failed.
     arguments = [argument for argument in arguments if argument != "--debug"]
+    for stream in (sys.stdout, sys.stderr):
+        # File names are any bytes, and terminals have any encoding: neither is worth a failure.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app(arguments)
     except KeyboardInterrupt:

@@ -29,12 +29,26 @@ from tritonclip_cli.archive_output import (
     report_json,
 )
 from tritonclip_cli.groups import Group
-from tritonclip_cli.options import Connection, Json
+from tritonclip_cli.options import UTF8, Connection, Encoding, Json, Labels, LabelsFile, Template
 from tritonclip_cli.queries import labels_from, lines_of, templates_from
+from tritonclip_cli.values import ANY_NAME, check, new_file
 
 if TYPE_CHECKING:
     from tritonclip_search import Collection, Hit, Progress
     from tritonclip_search.indexing.report import OnProgress
+
+
+def _known_store(url: str) -> None:
+    from tritonclip_search.stores.url import StoreUrl
+
+    StoreUrl.parse(url)
+
+
+def _known_filter(where: str) -> None:
+    from tritonclip_search.filters import parse
+
+    parse(where)
+
 
 Store = Annotated[
     str,
@@ -42,16 +56,20 @@ Store = Annotated[
         "--store",
         "-s",
         envvar="TRITONCLIP_STORE",
+        callback=check(_known_store),
+        parser=ANY_NAME,
         help="A folder, or lancedb://, postgresql://, milvus://, qdrant://, weaviate://",
     ),
 ]
 ARCHIVE = "archive"
 Where = Annotated[
-    str | None, typer.Option("--where", "-w", help="E.g. 'width >= 800 and date > 2023'.")
-]
-Template = Annotated[
-    list[str] | None,
-    typer.Option(help="photo, openai (80 prompts), plain, or a sentence with {}; repeatable."),
+    str | None,
+    typer.Option(
+        "--where",
+        "-w",
+        callback=check(_known_filter),
+        help="E.g. 'width >= 800 and date > 2023'.",
+    ),
 ]
 
 
@@ -84,7 +102,8 @@ class Question(Group, panel="What to look for"):
     """A query beside its texts."""
 
     image: Annotated[
-        list[str] | None, typer.Option("--image", "-i", help="A picture like it; repeatable.")
+        list[str] | None,
+        typer.Option("--image", "-i", parser=ANY_NAME, help="A picture like it; repeatable."),
     ] = None
     without: Annotated[
         list[str] | None, typer.Option(help="What not to find, e.g. people; repeatable.")
@@ -96,7 +115,7 @@ class Question(Group, panel="What to look for"):
     template: Template = None
     where: Where = None
     above: Annotated[float | None, typer.Option(help="Only scores of at least this.")] = None
-    top: Annotated[int, typer.Option(help="How many at most.")] = 20
+    top: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many at most.")] = 20
     near_duplicates: Annotated[
         Literal["show", "group"], typer.Option(help="Show each, or group them with the best.")
     ] = "show"
@@ -107,12 +126,8 @@ class Looks(Group, panel="How to look at it"):
     """What becomes of the hits beside or instead of a table."""
 
     show: Annotated[bool, typer.Option("--show", help="Look at the pictures in a browser.")] = False
-    page: Annotated[Path | None, typer.Option(help="Write that page, one HTML file, to here.")] = (
-        None
-    )
-    sheet: Annotated[
-        Path | None, typer.Option(help="Write a sheet of the pictures, a PNG, to here.")
-    ] = None
+    page: Annotated[Path | None, new_file("Write that page, one HTML file, to here.")] = None
+    sheet: Annotated[Path | None, new_file("Write a sheet of the pictures, a PNG, to here.")] = None
     paths: Annotated[bool, typer.Option("--paths", help="Print only paths, one a line.")] = False
 
 
@@ -120,7 +135,8 @@ def index(
     sources: Annotated[
         list[str],
         typer.Argument(
-            help="Folders, pictures, globs, tar shards, s3:// and so on. - reads lines of stdin."
+            parser=ANY_NAME,
+            help="Folders, pictures, globs, tar shards, s3:// and so on. - reads lines of stdin.",
         ),
     ],
     *,
@@ -215,7 +231,11 @@ def duplicates(
     *,
     threshold: Annotated[
         float | None,
-        typer.Option(help="The cosine from which on two are the same. [found by altering some]"),
+        typer.Option(
+            min=-1,
+            max=1,
+            help="The cosine from which on two are the same. [found by altering some]",
+        ),
     ] = None,
     where: Where = None,
     place: Place,
@@ -247,21 +267,20 @@ def duplicates(
 
 def tag(
     *,
-    labels: Annotated[
-        str | None, typer.Option("--labels", "-l", help="Comma-separated: 'cat, dog, teapot'.")
-    ] = None,
-    labels_file: Annotated[
-        Path | None, typer.Option("--labels-file", help="A UTF-8 file with one label a line.")
-    ] = None,
+    labels: Labels = None,
+    labels_file: LabelsFile = None,
+    encoding: Encoding = UTF8,
     template: Template = None,
-    above: Annotated[float, typer.Option(help="The least probability for a tag.")] = 0.5,
+    above: Annotated[
+        float, typer.Option(min=0, max=1, help="The least probability for a tag.")
+    ] = 0.5,
     where: Where = None,
     place: Place,
     connection: Connection,
     json: Json = False,
 ) -> None:
     """Write labels that pictures show into the collection, for --where 'tags = cat'."""
-    wanted = labels_from(labels, labels_file)
+    wanted = labels_from(labels, labels_file, encoding)
     with place.open(connection) as archive:
         counts = archive.tag(
             wanted, templates=templates_from(template, "photo"), above=above, where=where

@@ -11,7 +11,8 @@ import typer
 from tritonclip.errors import InvalidArgument
 from tritonclip_cli import output
 from tritonclip_cli.groups import Group
-from tritonclip_cli.options import Json
+from tritonclip_cli.options import Json, release
+from tritonclip_cli.values import folder, new_folder
 from tritonclip_export.repository.runtimes import IN_PYTHON, Accelerator, Device, Runtime
 
 if TYPE_CHECKING:
@@ -36,7 +37,9 @@ class Encoders(Group):
     ] = None
     instances: Annotated[
         int | None,
-        typer.Option(min=1, help="Of each encoder, on each GPU or on the CPU. (default: 1)"),
+        typer.Option(
+            min=1, max=1024, help="Of each encoder, on each GPU or on the CPU. (default: 1)"
+        ),
     ] = None
 
 
@@ -55,8 +58,8 @@ class Images(Group):
         bool,
         typer.Option("--orient", help="Turn images by their EXIF orientation, as viewers do."),
     ] = False
-    max_image_bytes: Annotated[int | None, typer.Option(help="Limit for one image.")] = None
-    max_image_pixels: Annotated[int | None, typer.Option(help="Limit for one image.")] = None
+    max_image_bytes: Annotated[int | None, typer.Option(min=1, help="Limit for one image.")] = None
+    max_image_pixels: Annotated[int | None, typer.Option(min=1, help="Limit for one image.")] = None
 
     def limits(self) -> Limits:
         """The limits that were given; the usual ones where none was."""
@@ -93,7 +96,10 @@ class Engines(Group, panel="Runtime tensorrt"):
     """How engines are executed, and by which TensorRT."""
 
     tag: Annotated[
-        str | None, typer.Option(help="Release of the container that will serve, like 26.07.")
+        str | None,
+        typer.Option(
+            callback=release, help="Release of the container that will serve, like 26.07."
+        ),
     ] = None
     tensorrt: Annotated[
         str | None,
@@ -129,7 +135,8 @@ class Graphs(Group, panel="Runtimes python, onnxruntime and openvino"):
         None
     )
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Of one instance on the CPU. (default: one a core)")
+        int | None,
+        typer.Option(min=1, max=1024, help="Of one instance on the CPU. (default: one a core)"),
     ] = None
     accelerator: Annotated[
         Accelerator,
@@ -148,7 +155,7 @@ def assemble(
     bundles: Annotated[list[Path], typer.Argument(help="Folders that `export` wrote.")],
     *,
     to: Annotated[
-        Path, typer.Option("--output", "-o", help="The repository's folder; may be in use.")
+        Path, new_folder("The repository's folder; may be in use.", "--output", "-o")
     ] = Path("repository"),
     runtime: Annotated[
         Runtime,
@@ -161,10 +168,7 @@ def assemble(
     images: Images,
     overlays: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="What shall be different in the configs: files MODEL.pbtxt, merged into them.",
-        ),
+        folder("What shall be different in the configs: files MODEL.pbtxt, merged into them."),
     ] = None,
     existing: Existing,
     engines: Engines,

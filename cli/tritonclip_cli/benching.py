@@ -13,13 +13,34 @@ from tritonclip.errors import InvalidArgument
 from tritonclip_cli import output
 from tritonclip_cli.bench_table import print_measurements
 from tritonclip_cli.groups import Group
-from tritonclip_cli.options import Connection, Json, file, folder
+from tritonclip_cli.options import UTF8, Connection, Encoding, Json
+from tritonclip_cli.values import check, file, folder, new_file, new_folder
 
 if TYPE_CHECKING:
     from tritonclip_export.bench.bench import Pace
     from tritonclip_export.bench.measure import Protocol
     from tritonclip_export.bench.results import Measurement
     from tritonclip_export.bench.workloads import Workload
+
+# What a rate, a price or an amount is at least.
+MORE_THAN_NOTHING = 1e-9
+
+
+def _numbers(listed: str) -> list[float]:
+    try:
+        numbers = [float(number) for number in listed.split(",")]
+    except ValueError:
+        raise InvalidArgument(f"expected numbers like 1,8,32, not {listed!r}") from None
+    if wrong := [number for number in numbers if not 0 < number <= 1e6]:
+        raise InvalidArgument(f"{wrong[0]:g} is not a number above 0, up to a million")
+    return numbers
+
+
+def _callers(listed: str) -> list[int]:
+    numbers = _numbers(listed)
+    if wrong := [number for number in numbers if number != int(number) or number > 65_536]:
+        raise InvalidArgument(f"{wrong[0]:g} is not a number of callers, from 1 to 65,536")
+    return [int(number) for number in numbers]
 
 
 @dataclass(frozen=True)
@@ -35,7 +56,8 @@ class Sent(Group, panel="What is sent"):
     ] = "jpeg-640x480,text-short"
     images: Annotated[Path | None, folder("A folder of your own images, instead.")] = None
     texts: Annotated[Path | None, file("A file of your own texts, one a line, instead.")] = None
-    batch: Annotated[int, typer.Option(min=1, help="Items in a request.")] = 1
+    encoding: Encoding = UTF8
+    batch: Annotated[int, typer.Option(min=1, max=4096, help="Items in a request.")] = 1
 
     def chosen(self) -> list[Workload]:
         """What was asked for: one's own files, or else those that were named."""
@@ -45,7 +67,9 @@ class Sent(Group, panel="What is sent"):
         if not (self.images or self.texts):
             return workloads.named(self.workloads)
         images = [workloads.of_files(samples.images_in(self.images))] if self.images else []
-        texts = [workloads.of_texts(samples.texts_in(self.texts))] if self.texts else []
+        texts = (
+            [workloads.of_texts(samples.texts_in(self.texts, self.encoding))] if self.texts else []
+        )
         return images + texts
 
 
@@ -55,17 +79,23 @@ class Sending(Group, panel="How it is sent"):
 
     concurrency: Annotated[
         str,
-        typer.Option(help="Closed loop: callers, each waiting for its answer. Comma-separated."),
+        typer.Option(
+            callback=check(_callers),
+            help="Closed loop: callers, each waiting for its answer. Comma-separated.",
+        ),
     ] = "1,8,32"
     rate: Annotated[
         str | None,
         typer.Option(
+            callback=check(_numbers),
             help="Open loop instead: requests a second, whatever the server does. Latency counts "
-            "from when a request was due. Comma-separated."
+            "from when a request was due. Comma-separated.",
         ),
     ] = None
-    in_flight: Annotated[int, typer.Option(min=1, help="With --rate: the most at a time.")] = 64
-    processes: Annotated[int, typer.Option(min=1, help="That make the load.")] = 1
+    in_flight: Annotated[
+        int, typer.Option(min=1, max=65_536, help="With --rate: the most at a time.")
+    ] = 64
+    processes: Annotated[int, typer.Option(min=1, max=256, help="That make the load.")] = 1
 
     def paces(self) -> list[Pace]:
         """One for each number that was given."""
@@ -73,16 +103,16 @@ class Sending(Group, panel="How it is sent"):
 
         if self.rate:
             return [Pace(self.in_flight, rate) for rate in _numbers(self.rate)]
-        return [Pace(int(callers)) for callers in _numbers(self.concurrency)]
+        return [Pace(callers) for callers in _callers(self.concurrency)]
 
 
 @dataclass(frozen=True)
 class Length(Group, panel="For how long"):
     """Seconds, and how often."""
 
-    warmup: Annotated[float, typer.Option(min=0, help="Seconds before each.")] = 3
-    seconds: Annotated[float, typer.Option(min=0.1, help="Of one repeat.")] = 10
-    repeats: Annotated[int, typer.Option(min=1, help="For the confidence interval.")] = 3
+    warmup: Annotated[float, typer.Option(min=0, max=86_400, help="Seconds before each.")] = 3
+    seconds: Annotated[float, typer.Option(min=0.1, max=86_400, help="Of one repeat.")] = 10
+    repeats: Annotated[int, typer.Option(min=1, max=1000, help="For the confidence interval.")] = 3
 
     def protocol(self) -> Protocol:
         """The same for what measures."""
@@ -97,11 +127,11 @@ def bench(
     sending: Sending,
     length: Length,
     to: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the whole report to a JSON file.")
+        Path | None, new_file("Write the whole report to a JSON file.", "--output", "-o")
     ] = None,
     plot: Annotated[
         Path | None,
-        typer.Option(help="A folder for plots of throughput and latency, an SVG a workload."),
+        new_folder("A folder for plots of throughput and latency, an SVG a workload."),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -148,29 +178,31 @@ def _draw(measurements: Sequence[Measurement], folder: Path, source: str) -> Non
         (folder / f"{workload}.svg").write_text(drawn, encoding="utf-8")
 
 
-def _numbers(listed: str) -> list[float]:
-    try:
-        return [float(number) for number in listed.split(",")]
-    except ValueError:
-        raise InvalidArgument(f"expected numbers like 1,8,32, not {listed!r}") from None
-
-
 def cost(
     rate: Annotated[
-        float | None, typer.Option(help="Items a second that one machine embeds.")
+        float | None,
+        typer.Option(min=MORE_THAN_NOTHING, help="Items a second that one machine embeds."),
     ] = None,
     report: Annotated[
         Path | None,
-        typer.Option("--from", help="Take the best rate from what `bench --output` wrote."),
+        file("Take the best rate from what `bench --output` wrote.", "--from"),
     ] = None,
     workload: Annotated[
         str, typer.Option(help="With --from: the workload whose rate counts.")
     ] = "jpeg-640x480",
-    price: Annotated[float, typer.Option(help="Dollars an hour for one machine.")] = 1.0,
-    items: Annotated[float | None, typer.Option(help="Images or texts to index.")] = None,
-    video_hours: Annotated[float | None, typer.Option(help="Hours of video to index.")] = None,
-    fps: Annotated[float, typer.Option(help="With --video-hours: frames a second.")] = 1.0,
-    machines: Annotated[int, typer.Option(min=1, help="That share the work.")] = 1,
+    price: Annotated[
+        float, typer.Option(min=MORE_THAN_NOTHING, help="Dollars an hour for one machine.")
+    ] = 1.0,
+    items: Annotated[
+        float | None, typer.Option(min=MORE_THAN_NOTHING, help="Images or texts to index.")
+    ] = None,
+    video_hours: Annotated[
+        float | None, typer.Option(min=MORE_THAN_NOTHING, help="Hours of video to index.")
+    ] = None,
+    fps: Annotated[
+        float, typer.Option(min=MORE_THAN_NOTHING, help="With --video-hours: frames a second.")
+    ] = 1.0,
+    machines: Annotated[int, typer.Option(min=1, max=1_000_000, help="That share the work.")] = 1,
     json: Json = False,
 ) -> None:
     """Say what indexing costs: images per dollar, hours and dollars for a collection."""

@@ -13,7 +13,8 @@ from tritonclip.errors import InvalidArgument
 from tritonclip_cli import output
 from tritonclip_cli.engine_table import print_outcome
 from tritonclip_cli.groups import Group
-from tritonclip_cli.options import Json, file, folder
+from tritonclip_cli.options import UTF8, Encoding, Json, release
+from tritonclip_cli.values import file, folder
 
 if TYPE_CHECKING:
     from tritonclip_export.tensorrt.engines import Toolchain
@@ -42,6 +43,7 @@ class Graphs(Group, panel="The graphs"):
     texts: Annotated[
         Path | None, file("A file of your own texts to measure on, one a line. (default: 33)")
     ] = None
+    encoding: Encoding = UTF8
     graphs_only: Annotated[
         bool, typer.Option("--graphs-only", help="Write the graphs, compile nothing.")
     ] = False
@@ -65,7 +67,9 @@ class Place(Group, panel="Where engines are compiled (here, unless told otherwis
     ] = False
     tag: Annotated[
         str | None,
-        typer.Option(help="With --container: the release of NVIDIA's image, like 26.07."),
+        typer.Option(
+            callback=release, help="With --container: the release of NVIDIA's image, like 26.07."
+        ),
     ] = None
     image: Annotated[str | None, typer.Option(help="With --container: another image.")] = None
     gpus: Annotated[
@@ -142,17 +146,21 @@ class Engines(Group, panel="The engines"):
     """How engines are compiled."""
 
     max_batch: Annotated[
-        int | None, typer.Option(min=1, help="The largest batch. (default: as exported)")
+        int | None,
+        typer.Option(min=1, max=4096, help="The largest batch. (default: as exported)"),
     ] = None
     opt_batch: Annotated[
         int | None,
-        typer.Option(min=1, help="The batch that kernels are tuned for. (default: 16)"),
+        typer.Option(min=1, max=4096, help="The batch that kernels are tuned for. (default: 16)"),
     ] = None
     optimization_level: Annotated[int, typer.Option(min=0, max=5, help="More searches longer.")] = 3
     workspace: Annotated[
         int | None,
         typer.Option(
-            metavar="MIB", min=1, help="Scratch memory that a kernel may use. (default: any)"
+            metavar="MIB",
+            min=1,
+            max=2**20,
+            help="Scratch memory that a kernel may use. (default: any)",
         ),
     ] = None
     hardware_compatibility: Annotated[
@@ -210,7 +218,7 @@ def build(
     from tritonclip_export.tensorrt.in_container import Image
 
     place.check(precision, graphs_only=graphs.graphs_only)
-    exported, inputs = Bundle.load(bundle), Inputs.of(graphs.images, graphs.texts)
+    exported, inputs = Bundle.load(bundle), Inputs.of(graphs.images, graphs.texts, graphs.encoding)
     write = openvino_models.write if place.openvino else onnx_graphs.write
     compiles = not (place.openvino or graphs.graphs_only or precision == "int8")
     with output.Steps() as step:

@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import sys
+from pathlib import Path
 
 from tritonclip.errors import TritonClipError
+from tritonclip_cli.values import shown
+
+# What a system refuses while files are read and written, and what helps.
+_REMEDIES = {
+    errno.ENOSPC: "no space is left on the disk{at}: free some, or name a place on another disk",
+    errno.EDQUOT: "this user's quota of the disk{at} is used up: free some, or name another place",
+    errno.EFBIG: "{place} would become larger than the limit for files (`ulimit -f` shows it)",
+    errno.EROFS: "the file system{at} can only be read: name a place on another one",
+    errno.EACCES: "this user may not open {place}: see its permissions with `ls -ld`",
+    errno.EPERM: "this user may not change {place}: see its permissions with `ls -ld`",
+    errno.ENOENT: "there is no {place}, or no folder for it (any more)",
+    errno.ENAMETOOLONG: "the name is too long for this file system: {place}",
+    errno.EMFILE: "too many files are open: raise the limit with `ulimit -n`",
+}
 
 # Which extra brings a package whose import failed.
 _EXTRAS = {
@@ -25,8 +41,8 @@ def report(error: Exception) -> int:
             f"this command needs {error.name}, which is not installed. "
             f'pip install "tritonclip[{extra}]"'
         )
-    elif isinstance(error, OSError):  # a full disk, a missing permission: not ours to explain
-        message = str(error)
+    elif isinstance(error, OSError):
+        message = explained(error)
     else:
         message = (
             f"unexpected {type(error).__name__}: {error}\n"
@@ -34,6 +50,15 @@ def report(error: Exception) -> int:
         )
     print(f"error: {message}", file=sys.stderr)
     return 1
+
+
+def explained(error: OSError) -> str:
+    """What the system refused, and what to do about it."""
+    place = shown(error.filename) if isinstance(error.filename, str | bytes | Path) else ""
+    remedy = _REMEDIES.get(error.errno or 0)
+    if remedy is None:
+        return f"{place}: {error.strerror}" if place and error.strerror else str(error)
+    return remedy.format(at=f" at {place}" if place else "", place=place or "a file")
 
 
 def _extra_with(module: str) -> str | None:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, fields
 from inspect import Parameter, Signature, signature
 from typing import Annotated, Any, ClassVar, get_args, get_type_hints
 
+from tritonclip_cli.values import guarded
+
 
 @dataclass(frozen=True)
 class Group:
@@ -26,7 +28,10 @@ class Group:
 
 
 def flat(command: Callable[..., None]) -> Callable[..., None]:
-    """`command` as Typer takes it, with the fields of its groups in place of each group."""
+    """`command` as Typer takes it, with the fields of its groups in place of each group.
+
+    Each option is given the checks of its type.
+    """
     hints = get_type_hints(command, include_extras=True)
     groups = {
         name: hint
@@ -62,4 +67,4 @@ def _options(group: type[Group]) -> Iterator[Parameter]:
 
 
 def _keyword(name: str, annotation: object, default: object) -> Parameter:
-    return Parameter(name, Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+    return Parameter(name, Parameter.KEYWORD_ONLY, annotation=guarded(annotation), default=default)

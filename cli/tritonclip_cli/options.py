@@ -2,39 +2,81 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tritonclip.errors import InvalidArgument
 from tritonclip_cli.groups import Group
+from tritonclip_cli.values import check, file, folder
 
 if TYPE_CHECKING:
     from tritonclip import Client
 
 LOCAL = "127.0.0.1:8001"
+UTF8 = "utf-8"
+
+
+def known_address(url: str) -> None:
+    """Refuse what is no address of a server."""
+    from tritonclip.endpoint import parse_endpoint
+
+    parse_endpoint(url)
+
+
+def known_template(template: str) -> None:
+    """Refuse what is neither a sentence for labels nor the name of some."""
+    from tritonclip.prompts import resolve_templates
+
+    resolve_templates(template)
+
+
+def known_encoding(name: str) -> None:
+    """Refuse what is no encoding of text, or one whose lines cannot be told apart as bytes."""
+    try:
+        ends = "\n".encode(name)
+    except (LookupError, UnicodeError):
+        raise InvalidArgument(
+            f"no encoding is called {name!r}; there are utf-8, latin-1, cp1252, shift_jis ..."
+        ) from None
+    if ends != b"\n":
+        raise InvalidArgument(f"convert the text first: iconv -f {name} -t utf-8")
+
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 HubFolder = Annotated[
     Path | None,
+    folder(
+        "Take files that live on the Hugging Face hub from this folder: ORG/NAME/FILE.", "--from"
+    ),
+]
+Labels = Annotated[
+    str | None,
+    typer.Option("--labels", "-l", help="Comma-separated: 'cat, dog, teapot'."),
+]
+LabelsFile = Annotated[Path | None, file("A text file with one label a line.")]
+Encoding = Annotated[
+    str,
+    typer.Option(callback=check(known_encoding), help="Of text files and of standard input."),
+]
+Template = Annotated[
+    list[str] | None,
     typer.Option(
-        "--from",
-        exists=True,
-        file_okay=False,
-        help="Take files that live on the Hugging Face hub from this folder: ORG/NAME/FILE.",
+        callback=check(known_template),
+        help="photo, openai (80 prompts), plain, or a sentence with {}; repeatable.",
     ),
 ]
 
 
-def folder(help: str) -> Any:
-    """An option that names a folder which is there."""
-    return typer.Option(exists=True, file_okay=False, help=help)
+def _release(tag: str) -> None:
+    if not re.fullmatch(r"\d\d\.\d\d", tag):
+        raise InvalidArgument(f"{tag!r} is not a release of NVIDIA's container, like 26.07")
 
 
-def file(help: str) -> Any:
-    """An option that names a file which is there."""
-    return typer.Option(exists=True, dir_okay=False, help=help)
+release = check(_release)
 
 
 @dataclass(frozen=True)
@@ -43,7 +85,13 @@ class Connection(Group):
 
     url: Annotated[
         str,
-        typer.Option("--url", "-u", envvar="TRITONCLIP_URL", help="HOST:PORT (gRPC) or http://..."),
+        typer.Option(
+            "--url",
+            "-u",
+            envvar="TRITONCLIP_URL",
+            callback=check(known_address),
+            help="HOST:PORT (gRPC) or http://...",
+        ),
     ] = LOCAL
     model: Annotated[
         str | None,

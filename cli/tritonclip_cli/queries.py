@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -16,8 +17,17 @@ import typer
 
 from tritonclip.errors import InvalidArgument, InvalidInput
 from tritonclip_cli import output
-from tritonclip_cli.options import Connection, Json
-from tritonclip_export.samples import images_in
+from tritonclip_cli.options import (
+    UTF8,
+    Connection,
+    Encoding,
+    Json,
+    Labels,
+    LabelsFile,
+    Template,
+)
+from tritonclip_cli.values import ANY_NAME, new_file
+from tritonclip_export.samples import decoded, images_in, texts_in
 
 if TYPE_CHECKING:
     from tritonclip.types import Classification, FloatArray
@@ -29,7 +39,10 @@ if TYPE_CHECKING:
 def embed(
     inputs: Annotated[
         list[str],
-        typer.Argument(help="Image files and folders; with --text, texts. - reads lines of stdin."),
+        typer.Argument(
+            parser=ANY_NAME,
+            help="Image files and folders; with --text, texts. - reads lines of stdin.",
+        ),
     ],
     *,
     text: Annotated[bool, typer.Option("--text", "-t", help="The inputs are texts.")] = False,
@@ -39,10 +52,9 @@ def embed(
     ] = "cut",
     to: Annotated[
         Path | None,
-        typer.Option(
-            "--output", "-o", help="A .npy, .npz, .parquet or .jsonl file. [jsonl, stdout]"
-        ),
+        new_file("A .npy, .npz, .parquet or .jsonl file. [jsonl, stdout]", "--output", "-o"),
     ] = None,
+    encoding: Encoding = UTF8,
     connection: Connection,
     json: Json = False,
 ) -> None:
@@ -55,7 +67,7 @@ def embed(
 
     began = time.monotonic()
     failed: list[InvalidInput] = []
-    items = lines_of(inputs) if text else _image_files(inputs)
+    items = lines_of(inputs, encoding) if text else _image_files(inputs)
     with connection.client() as client, _counting(quiet=to is None or json) as show:
         dim = client.info().dim
         stream: Stream = partial(client.stream_images, on_error=failed.append)
@@ -94,18 +106,12 @@ def _write(
 
 
 def classify(
-    images: Annotated[list[str], typer.Argument(help="Image files and folders.")],
+    images: Annotated[list[str], typer.Argument(parser=ANY_NAME, help="Image files and folders.")],
     *,
-    labels: Annotated[
-        str | None, typer.Option("--labels", "-l", help="Comma-separated: 'cat, dog, teapot'.")
-    ] = None,
-    labels_file: Annotated[
-        Path | None, typer.Option("--labels-file", help="A UTF-8 file with one label a line.")
-    ] = None,
-    template: Annotated[
-        list[str] | None,
-        typer.Option(help="photo, openai (80 prompts), plain, or a sentence with {}; repeatable."),
-    ] = None,
+    labels: Labels = None,
+    labels_file: LabelsFile = None,
+    encoding: Encoding = UTF8,
+    template: Template = None,
     top: Annotated[int, typer.Option(min=1, help="Labels to show for each image.")] = 3,
     connection: Connection,
     json: Json = False,
@@ -116,7 +122,7 @@ def classify(
     """
     from tritonclip.scoring import classifications
 
-    wanted = labels_from(labels, labels_file)
+    wanted = labels_from(labels, labels_file, encoding)
     templates = templates_from(template, "photo")
     files = list(_image_files(images))
     if not files:
@@ -215,9 +221,8 @@ def _counting(*, quiet: bool) -> Iterator[Callable[[int], None]]:
 def _image_files(inputs: Sequence[str]) -> Iterator[str]:
     """Files as they are, the images below folders in order, lines of standard input for `-`."""
     for item in lines_of(inputs):
-        path = Path(item)
-        if path.is_dir():
-            yield from map(str, images_in(path))
+        if item and os.path.isdir(item):  # noqa: PTH112 (which raises for what is too long)
+            yield from map(str, images_in(Path(item)))
         else:
             yield item
 
@@ -229,20 +234,31 @@ def templates_from(given: Sequence[str] | None, default: str) -> str | Sequence[
     return given[0] if len(given) == 1 and "{}" not in given[0] else given
 
 
-def lines_of(inputs: Sequence[str]) -> Iterator[str]:
-    """The inputs, with the lines of standard input in the place of `-`."""
-    for item in inputs:
-        if item == "-":
-            yield from (line.rstrip("\n") for line in sys.stdin)
-        else:
-            yield item
+def lines_of(inputs: Sequence[str], encoding: str | None = None) -> Iterator[str]:
+    """The inputs, with the lines of standard input in the place of `-`.
 
-
-def labels_from(labels: str | None, file: Path | None) -> list[str]:
-    """The labels of `--labels` or `--labels-file`.
+    Args:
+        inputs: as they were given.
+        encoding: of standard input; None for paths, which may be any bytes.
 
     Raises:
-        InvalidArgument: both or neither are given, there is no such file, or no label.
+        InvalidArgument: a line is not in that encoding.
+    """
+    for item in inputs:
+        if item != "-":
+            yield item
+        elif encoding:
+            yield from decoded(sys.stdin.buffer, "standard input", encoding)
+        else:
+            yield from (os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer)
+
+
+def labels_from(labels: str | None, file: Path | None, encoding: str) -> list[str]:
+    """The labels of `--labels` or `--labels-file`, each once: a second one halves both.
+
+    Raises:
+        InvalidArgument: both or neither are given, there is no label, or the file is not in
+            `encoding`.
     """
     if (labels is None) == (file is None):
         raise InvalidArgument("give the labels either with --labels or with --labels-file")
@@ -250,13 +266,15 @@ def labels_from(labels: str | None, file: Path | None) -> list[str]:
         found = labels.split(",")
     else:
         assert file is not None
-        if not file.is_file():
-            raise InvalidArgument(f"--labels-file {file} does not exist")
-        found = file.read_text(encoding="utf-8").splitlines()
+        found = texts_in(file, encoding)
     stripped = [label.strip() for label in found if label.strip()]
     if not stripped:
-        raise InvalidArgument("there are no labels; write --labels 'cat, dog'")
-    return stripped
+        where = "--labels" if file is None else f"--labels-file {file}"
+        raise InvalidArgument(f"there are no labels in {where}; write --labels 'cat, dog'")
+    times = Counter(stripped)
+    for label in (label for label, count in times.items() if count > 1):
+        print(f"the label {label!r} is there {times[label]} times; it counts once", file=sys.stderr)
+    return list(times)
 
 
 def _escaped(text: str) -> str:

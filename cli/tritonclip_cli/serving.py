@@ -14,7 +14,7 @@ import typer
 from tritonclip.errors import InvalidArgument
 from tritonclip_cli import output
 from tritonclip_cli.groups import Group
-from tritonclip_cli.options import Json
+from tritonclip_cli.options import Json, release
 
 if TYPE_CHECKING:
     from tritonclip_export.server.ports import Ports
@@ -27,10 +27,15 @@ class Listening(Group):
 
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1"
     http_port: Annotated[
-        int | None, typer.Option(help="0: any free one. [8000, or a free one if busy]")
+        int | None,
+        typer.Option(min=0, max=65_535, help="0: any free one. [8000, or a free one if busy]"),
     ] = None
-    grpc_port: Annotated[int | None, typer.Option(help="Likewise. [8001]")] = None
-    metrics_port: Annotated[int | None, typer.Option(help="Likewise. [8002]")] = None
+    grpc_port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Likewise. [8001]")] = (
+        None
+    )
+    metrics_port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="Likewise. [8002]")
+    ] = None
 
     def ports(self) -> Ports:
         """The ports alone."""
@@ -46,7 +51,10 @@ class Changes(Group):
     poll: Annotated[
         int | None,
         typer.Option(
-            metavar="SECONDS", help="Follow changes of the repository, looking this often."
+            min=1,
+            max=86_400,
+            metavar="SECONDS",
+            help="Follow changes of the repository, looking this often.",
         ),
     ] = None
     explicit: Annotated[
@@ -81,9 +89,10 @@ class Container(Group):
         bool,
         typer.Option("--container", help="NVIDIA's container instead of the server from PyPI."),
     ] = False
-    tag: Annotated[str | None, typer.Option(help="With --container: its release, like 26.07.")] = (
-        None
-    )
+    tag: Annotated[
+        str | None,
+        typer.Option(callback=release, help="With --container: its release, like 26.07."),
+    ] = None
     image: Annotated[str | None, typer.Option(help="With --container: another image.")] = None
     gpus: Annotated[
         str | None, typer.Option(help="With --container: all, or device=0, as docker takes it.")

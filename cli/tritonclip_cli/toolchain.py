@@ -11,7 +11,8 @@ import typer
 from tritonclip.errors import InvalidArgument
 from tritonclip_cli import output
 from tritonclip_cli.groups import Group
-from tritonclip_cli.options import HubFolder, Json, file, folder
+from tritonclip_cli.options import UTF8, Encoding, HubFolder, Json, known_address
+from tritonclip_cli.values import ANY_NAME, check, file, folder, new_file, new_folder
 from tritonclip_export.errors import ParityError
 
 if TYPE_CHECKING:
@@ -105,6 +106,13 @@ def _tags(entry: Entry) -> str:
     return "\n".join(f"{licence}: {' '.join(names)}" for licence, names in by_licence.items())
 
 
+def model_name(name: str) -> None:
+    """Refuse what cannot name models."""
+    from tritonclip_export.bundle import require_name
+
+    require_name(name)
+
+
 @dataclass(frozen=True)
 class Outputs(Group):
     """What the encoders give besides the embedding."""
@@ -117,10 +125,10 @@ class Outputs(Group):
         ),
     ] = "embedding"
     image_layer: Annotated[
-        int, typer.Option(max=-1, help="Patch tokens after this layer; -1 is the last.")
+        int, typer.Option(min=-1000, max=-1, help="Patch tokens after this layer; -1 is the last.")
     ] = -2
     text_layer: Annotated[
-        int, typer.Option(max=-1, help="Text tokens after this layer; -1 is the last.")
+        int, typer.Option(min=-1000, max=-1, help="Text tokens after this layer; -1 is the last.")
     ] = -1
 
     def layers(self) -> Layers:
@@ -143,21 +151,27 @@ def export(
     checkpoint: Annotated[
         str,
         typer.Argument(
+            parser=ANY_NAME,
             help="ARCH:TAG, ARCH:WEIGHTS_FILE, hf-hub:ORG/NAME or a folder "
-            "(of open_clip or transformers)."
+            "(of open_clip or transformers).",
         ),
     ],
     *,
     to: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The bundle's folder. [bundles/NAME]")
+        Path | None, new_folder("The bundle's folder. [bundles/NAME]", "--output", "-o")
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="What its models are called on the server.")
+        str | None,
+        typer.Option(callback=check(model_name), help="What its models are called on the server."),
     ] = None,
-    max_batch: Annotated[int, typer.Option(min=1, help="The largest batch the server forms.")] = 64,
+    max_batch: Annotated[
+        int, typer.Option(min=1, max=4096, help="The largest batch the server forms.")
+    ] = 64,
     random_weights: Annotated[
         int | None,
-        typer.Option(metavar="SEED", help="Random weights, for a bare ARCH: to try or benchmark."),
+        typer.Option(
+            min=0, metavar="SEED", help="Random weights, for a bare ARCH: to try or benchmark."
+        ),
     ] = None,
     source: HubFolder = None,
     language: Annotated[
@@ -204,10 +218,18 @@ def export(
 def verify(
     bundle: Annotated[Path, typer.Argument(help="The bundle.")],
     server: Annotated[
-        str | None, typer.Option("--server", help="Also compare this running server: HOST:PORT.")
+        str | None,
+        typer.Option(
+            "--server",
+            callback=check(known_address),
+            help="Also compare this running server: HOST:PORT.",
+        ),
     ] = None,
     checkpoint: Annotated[
-        str | None, typer.Option(help="The checkpoint, if it is no longer where it was exported.")
+        str | None,
+        typer.Option(
+            parser=ANY_NAME, help="The checkpoint, if it is no longer where it was exported."
+        ),
     ] = None,
     source: HubFolder = None,
     images: Annotated[
@@ -218,9 +240,8 @@ def verify(
         Path | None,
         file("A file of your own texts, one a line. [33 texts]"),
     ] = None,
-    report: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="Write figures and plots to this HTML file.")
-    ] = None,
+    encoding: Encoding = UTF8,
+    report: Annotated[Path | None, new_file("Write figures and plots to this HTML file.")] = None,
     json: Json = False,
 ) -> None:
     """Measure parity hop by hop, from the checkpoint's own library to a running server."""
@@ -229,7 +250,7 @@ def verify(
     from tritonclip_export.verification import verify as hops
 
     loaded = Bundle.load(bundle)
-    inputs = Inputs.of(images, texts)
+    inputs = Inputs.of(images, texts, encoding)
     with output.Steps() as step:
         verified = hops.verify(
             loaded, inputs, checkpoint=checkpoint, hub_folder=source, server=server, progress=step

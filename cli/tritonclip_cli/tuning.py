@@ -11,7 +11,8 @@ import typer
 from tritonclip.errors import InvalidArgument
 from tritonclip_cli import output
 from tritonclip_cli.groups import Group
-from tritonclip_cli.options import Json, folder
+from tritonclip_cli.options import Json, known_address
+from tritonclip_cli.values import check, folder
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,7 +37,9 @@ class Goal(Group):
     ] = "throughput"
     p99: Annotated[
         float | None,
-        typer.Option(metavar="MS", help="The most throughput whose p99 stays within this."),
+        typer.Option(
+            min=0.001, metavar="MS", help="The most throughput whose p99 stays within this."
+        ),
     ] = None
 
     def wanted(self) -> Objective:
@@ -55,15 +58,23 @@ class Goal(Group):
 class Effort(Group):
     """How long is looked, and with how much load."""
 
-    minutes: Annotated[float, typer.Option(help="For both towers together, about.")] = 5
+    minutes: Annotated[
+        float, typer.Option(min=0.01, max=10_000, help="For both towers together, about.")
+    ] = 5
     seconds: Annotated[
         float | None,
-        typer.Option(min=0.1, help="Of one measurement, at least. (default: by the time there is)"),
+        typer.Option(
+            min=0.1,
+            max=86_400,
+            help="Of one measurement, at least. (default: by the time there is)",
+        ),
     ] = None
     concurrency: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Callers, each waiting for its answer. (default: 32; 4 for latency)"
+            min=1,
+            max=4096,
+            help="Callers, each waiting for its answer. (default: 32; 4 for latency)",
         ),
     ] = None
 
@@ -84,7 +95,7 @@ class Sent(Group, panel="What is sent"):
     images: Annotated[Path | None, folder("A folder of your own images for the image tower.")] = (
         None
     )
-    processes: Annotated[int, typer.Option(min=1, help="That make the load.")] = 1
+    processes: Annotated[int, typer.Option(min=1, max=256, help="That make the load.")] = 1
 
     def chosen(self) -> list[Workload]:
         """What was named, with one's own images in place of others."""
@@ -113,6 +124,7 @@ def tune(
         str | None,
         typer.Option(
             metavar="HOST:PORT",
+            callback=check(known_address),
             help="Tune on this server of the repository, started with `serve --explicit`. "
             "(default: start the one from PyPI)",
         ),

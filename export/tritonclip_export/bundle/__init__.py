@@ -22,6 +22,7 @@ from tritonclip_export.bundle.contents import (
     TextSpec,
     Tokens,
     Tower,
+    require_name,
 )
 from tritonclip_export.bundle.folder import FILENAME, Bundle, sha256_of
 from tritonclip_export.bundle.lengths import bucket_lengths
@@ -48,5 +49,6 @@ __all__ = [
     "Tokens",
     "Tower",
     "bucket_lengths",
+    "require_name",
     "sha256_of",
 ]

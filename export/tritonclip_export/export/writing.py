@@ -7,7 +7,6 @@ rename at the end; an interrupted export leaves the previous bundle, or nothing.
 from __future__ import annotations
 
 import importlib.metadata
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +16,6 @@ import numpy as np
 from tritonclip_export import samples
 from tritonclip_export.bundle import (
     FILENAME,
-    NAME_PATTERN,
     Artifact,
     Bundle,
     BundleInfo,
@@ -25,6 +23,7 @@ from tritonclip_export.bundle import (
     TextSpec,
     Tower,
     bucket_lengths,
+    require_name,
 )
 from tritonclip_export.checkpoint.dual_encoder import DualEncoder
 from tritonclip_export.errors import BundleError
@@ -70,10 +69,7 @@ def export(
         ExportError: a tower cannot be traced, or a graph fails a check.
         ParityError: a graph disagrees with PyTorch.
     """
-    if not re.fullmatch(NAME_PATTERN, name):
-        raise BundleError(
-            f"{name!r} cannot name models; use letters, digits, '.', '_' and '-', as in 'my-clip'"
-        )
+    require_name(name)
     if target.exists() and not (target / FILENAME).is_file():
         raise BundleError(f"{target} exists and is not a bundle; name another folder")
     with staging_folder(target) as folder:

@@ -43,15 +43,18 @@ class Inputs:
         return cls(tuple(file.read_bytes() for file in images), tuple(texts))
 
     @classmethod
-    def of(cls, images: Path | None = None, texts: Path | None = None) -> Inputs:
+    def of(
+        cls, images: Path | None = None, texts: Path | None = None, encoding: str = "utf-8"
+    ) -> Inputs:
         """The images below a folder and the lines of a file; where None, the package's own.
 
         Raises:
             ParityError: there are no images or no texts to measure on.
+            InvalidArgument: the file is not in `encoding`.
         """
         return cls.read(
             samples.images_in(images) if images else samples.sample_images(),
-            samples.texts_in(texts) if texts else samples.sample_texts(),
+            samples.texts_in(texts, encoding) if texts else samples.sample_texts(),
         )
 
     @property

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tritonclip.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -45,6 +48,32 @@ def images_in(folder: Path) -> list[Path]:
     )
 
 
-def texts_in(file: Path) -> list[str]:
-    """The lines of a UTF-8 text file."""
-    return file.read_text(encoding="utf-8").splitlines()
+def texts_in(file: Path, encoding: str = "utf-8") -> list[str]:
+    """The lines of a text file, without the mark that some editors begin UTF-8 with.
+
+    Raises:
+        InvalidArgument: it is not in that encoding; names the line.
+    """
+    with file.open("rb") as lines:
+        return list(decoded(lines, str(file), encoding))
+
+
+def decoded(lines: Iterable[bytes], source: str, encoding: str = "utf-8") -> Iterator[str]:
+    """Lines as text, without their ends.
+
+    Args:
+        lines: as they are read from a file that is open in binary.
+        source: what they are read from, for the error.
+        encoding: a name that Python knows.
+
+    Raises:
+        InvalidArgument: a line is not in that encoding.
+    """
+    try:
+        for number, line in enumerate(lines, 1):
+            yield line.decode(encoding).rstrip("\r\n").removeprefix("\ufeff" if number == 1 else "")
+    except UnicodeDecodeError as error:
+        raise InvalidArgument(
+            f"line {number} of {source} is not {encoding}: {error.reason}. "
+            "Name its encoding, as in --encoding latin-1, or convert it with iconv"
+        ) from error

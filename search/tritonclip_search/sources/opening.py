@@ -18,6 +18,8 @@ def open_source(name: str) -> Source:
     Raises:
         SourceError: there is no such thing.
     """
+    if not name:
+        raise SourceError("an empty name leads to no file")
     if "://" in name:
         from tritonclip_search.sources import remote
 
@@ -27,6 +29,10 @@ def open_source(name: str) -> Source:
         )
     path = Path(name)
     absolute = path.absolute().as_posix()
+    try:
+        path.exists()
+    except OSError as error:  # a name that is too long, a link that leads to itself
+        raise SourceError(f"{local.printable(name)}: {error.strerror}") from error
     if path.is_dir():
         under = absolute if absolute.endswith("/") else f"{absolute}/"
         return Source(name, lambda: local.walk(path), lambda p: p.startswith(under))

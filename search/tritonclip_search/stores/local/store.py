@@ -112,7 +112,7 @@ class LocalStore:
         try:
             yield
         except (OSError, sqlite3.Error) as error:
-            text = str(error)
+            text = (isinstance(error, OSError) and error.strerror) or str(error)
             where = f"the archive {self._folder}"
             if isinstance(error, PermissionError) or "readonly" in text or "Read-only" in text:
                 raise StoreDenied(f"{where} cannot be written by this user: {text}") from error
