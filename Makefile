@@ -11,6 +11,9 @@ READY  := $(VENV)/.installed
 PYTHON312 ?= $(or $(lastword $(wildcard $(HOME)/.pyenv/versions/3.12.*/bin/python3.12)),python3.12)
 CONTAINER := .venv-container
 
+# Helm, kubectl and Prometheus, for the checks of deploy/.
+TOOLS := .tools
+
 .PHONY: demo test test-all test-stores container-conditions lint format clean
 
 demo: $(READY)
@@ -21,10 +24,10 @@ demo: $(READY)
 # the longest, would come last. What took longest is said at the end, so that growth is seen.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=20
 
-test: $(READY)
+test: $(READY) $(TOOLS)/.installed
 	$(PYTEST) -m "not slow"
 
-test-all: $(READY) $(CONTAINER)/.installed
+test-all: $(READY) $(TOOLS)/.installed $(CONTAINER)/.installed
 	$(PYTEST)
 
 # The Dockerfile's packages are found for the image's Python, and the served models run on them.
@@ -45,21 +48,26 @@ test-stores: $(READY)
 	WEAVIATE_URL=weaviate://:for-tests@127.0.0.1 \
 	$(BIN)/python -m pytest tests/search/stores; status=$$?; $(STORES) down --volumes; exit $$status
 
-lint: $(READY)
+lint: $(READY) $(TOOLS)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/hadolint Dockerfile
+	$(BIN)/hadolint Dockerfile deploy/images/*.Dockerfile
+	$(TOOLS)/helm lint --strict --quiet deploy/chart
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(CONTAINER) build dist
+	rm -rf $(VENV) $(CONTAINER) $(TOOLS) build dist
 
 $(READY): pyproject.toml
 	@scripts/install.sh "$(PYTHON)" "$(VENV)"
+	@touch $@
+
+$(TOOLS)/.installed: scripts/cluster_tools.sh $(READY)
+	@scripts/cluster_tools.sh $(BIN)/python $(TOOLS)
 	@touch $@
 
 $(CONTAINER)/.installed: model_repository/requirements.txt
