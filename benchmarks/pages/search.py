@@ -1,4 +1,4 @@
-"""The figures of `docs/search.md`, from the results of three studies."""
+"""What is measured in `docs/search.md`, from the results of four studies."""
 
 from __future__ import annotations
 
@@ -13,18 +13,43 @@ from benchmarks.pages.markdown import table
 
 PAGE = "search.md"
 FIGURES = re.compile(r"(?<=<!-- figures -->\n).*(?=<!-- end of figures -->)", re.DOTALL)
+ASKED = re.compile(r"(?<=<!-- asked -->\n).*(?=<!-- end of asked -->)", re.DOTALL)
 
 
 def pages(results: Path) -> Iterator[tuple[str, str]]:
-    """The page as it stands, with its figures written anew."""
-    parts = {"archives": _archives, "embedded": _embedded, "exclusion": _exclusion}
-    lines: list[str] = []
-    for name, part in parts.items():
-        if (file := results / f"{name}.json").exists():
-            lines += [*part(json.loads(file.read_bytes())), ""]
-    if lines:
-        page = (record.DOCS / PAGE).read_text(encoding="utf-8")
-        yield PAGE, FIGURES.sub(lambda _: "\n".join(lines), page)
+    """The page as it stands, with what was measured written anew."""
+    page = (record.DOCS / PAGE).read_text(encoding="utf-8")
+    parts = {
+        ASKED: {"capabilities": _asked},
+        FIGURES: {"archives": _archives, "embedded": _embedded, "exclusion": _exclusion},
+    }
+    is_measured = False
+    for place, studies in parts.items():
+        lines: list[str] = []
+        for name, part in studies.items():
+            if (file := results / f"{name}.json").exists():
+                lines += [*part(json.loads(file.read_bytes())), ""]
+        if lines:
+            is_measured = True
+            page = place.sub("\n".join(lines).replace("\\", r"\\"), page)
+    if is_measured:
+        yield PAGE, page
+
+
+def _asked(result: dict[str, Any]) -> Iterator[str]:
+    figures = result["figures"]
+    yield (
+        f"Each of these was asked of the demo's {figures['drawings']:,} drawings, whose names tell "
+        "what was wanted ([results](../benchmarks/results/capabilities.json))."
+    )
+    yield ""
+    yield from table(
+        ("", "asked", "the first hits"),
+        [
+            (a["ability"], f'"{a["query"]}"', ", ".join(a["hits"]).replace("|", r"\|"))
+            for a in figures["asked"]
+        ],
+    )
 
 
 def _archives(result: dict[str, Any]) -> Iterator[str]:

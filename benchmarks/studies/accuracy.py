@@ -11,12 +11,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks import record
+from benchmarks.drawings import DEMO, drawings
 from benchmarks.servers import served
 from tritonclip import Client
 from tritonclip_export import precision, samples
@@ -32,7 +32,6 @@ from tritonclip_export.repository.execution import Execution
 # FP16 and BF16 are emulated on a machine without CUDA.
 PRECISIONS: tuple[Precision, ...] = ("fp16", "bf16", "int8")
 IN_OPENVINO: tuple[Precision, ...] = ("bf16", "int8")
-DEMO = record.ROOT / "demo"
 
 
 def main() -> None:
@@ -41,11 +40,9 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     bundle = Bundle.load(parser.parse_args().bundle)
     prompts: list[str] = json.loads((DEMO / "prompts.json").read_text(encoding="utf-8"))
-    with zipfile.ZipFile(DEMO / "twemoji.zip") as archive:
-        labels: dict[str, str] = json.loads(archive.read("labels.json"))
-        images = tuple(archive.read(f"{slug}.png") for slug in labels)
-    texts = tuple(prompt.replace("{}", x) for x in labels.values() for prompt in prompts)
-    inputs = Inputs(images, texts)
+    files = drawings()
+    texts = tuple(prompt.replace("{}", name) for name in files for prompt in prompts)
+    inputs = Inputs(tuple(files.values()), texts)
 
     pairs = {"PyTorch": reference_embeddings(_checkpoint(bundle), inputs)}
     batches = Batches.of(bundle, inputs)
@@ -62,10 +59,10 @@ def main() -> None:
         served(bundle, Execution(precision="fp32")) as server,
         Client(server.grpc_url) as client,
     ):
-        pairs["served"] = Pair(client.embed_images(images), client.embed_texts(texts))
+        pairs["served"] = Pair(client.embed_images(list(inputs.images)), client.embed_texts(texts))
 
     chosen = {name: _ranking(pair, len(prompts)) for name, pair in pairs.items()}
-    right = np.arange(len(labels))[:, None]
+    right = np.arange(len(files))[:, None]
     figures = {
         name: {
             "top1": float((ranking[:, :1] == right).mean()),
@@ -76,7 +73,7 @@ def main() -> None:
     }
     for name, figure in figures.items():
         print(f"{name:14} top-1 {figure['top1']:.4f}  top-5 {figure['top5']:.4f}")
-    print(record.save("accuracy", {"images": len(images), "prompts": prompts, **figures}))
+    print(record.save("accuracy", {"images": len(files), "prompts": prompts, **figures}))
 
 
 def _checkpoint(bundle: Bundle) -> loading.DualEncoder:

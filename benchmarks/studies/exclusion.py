@@ -11,20 +11,18 @@ left out.
 from __future__ import annotations
 
 import argparse
-import json
 import re
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks import record
+from benchmarks.drawings import drawings
 from benchmarks.servers import served
 from tritonclip import Client
 from tritonclip.types import FloatArray
 from tritonclip_export.bundle import Bundle
 
-DEMO = record.ROOT / "demo"
 TOP = 20
 STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.5)
 PAIRS = (
@@ -51,14 +49,12 @@ def main() -> None:
     """Measure the demo bundle and write the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundle", type=Path)
-    with zipfile.ZipFile(DEMO / "twemoji.zip") as archive:
-        labels: dict[str, str] = json.loads(archive.read("labels.json"))
-        drawings = [archive.read(f"{slug}.png") for slug in labels]
-    names = list(labels.values())
+    files = drawings()
+    names = list(files)
     shown: dict[str, list[int]] = {}
     kept: dict[str, list[int]] = {}
     with served(Bundle.load(parser.parse_args().bundle)) as server, Client(server.grpc_url) as clip:
-        pictures = clip.embed_images(drawings)
+        pictures = clip.embed_images(list(files.values()))
         for wanted, unwanted in PAIRS:
             has = np.array([bool(re.search(rf"\b{unwanted}", name)) for name in names])
             ways = _ways(clip, wanted, unwanted)

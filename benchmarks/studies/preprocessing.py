@@ -14,7 +14,6 @@ import importlib.util
 import io
 import json
 import time
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from benchmarks import record
+from benchmarks.drawings import DEMO, drawings
 from tritonclip_export.bench import workloads
 from tritonclip_export.bundle import Bundle
 from tritonclip_export.parity.inputs import BATCH, Embeddings
@@ -32,7 +32,6 @@ from tritonclip_export.precision.running import open_encoder
 from tritonclip_export.served import code
 from tritonclip_export.served.parameters import PREPROCESS, Preprocess
 
-DEMO = record.ROOT / "demo"
 PHOTOGRAPHS = {
     "JPEG 640 x 480": (640, 480, "JPEG", 11),
     "JPEG 1920 x 1080": (1920, 1080, "JPEG", 11),
@@ -153,10 +152,9 @@ def _encoder(bundle: Bundle) -> Any:
 def _zero_shot(demo: Bundle, size: int, modes: Sequence[Preprocess]) -> dict[str, Any]:
     """Top-1 and top-5 over all names, and images decided unlike with exact preprocessing."""
     prompts: list[str] = json.loads((DEMO / "prompts.json").read_text(encoding="utf-8"))
-    with zipfile.ZipFile(DEMO / "twemoji.zip") as archive:
-        names: dict[str, str] = json.loads(archive.read("labels.json"))
-        files = [_enlarged(archive.read(f"{slug}.png"), size) for slug in names]
-    labels = _labels(demo, list(names.values()), prompts)
+    pictures = drawings()
+    files = [_enlarged(file, size) for file in pictures.values()]
+    labels = _labels(demo, list(pictures), prompts)
     rankings = {}
     for mode in modes:
         pixels = _pixels(demo, mode)
@@ -164,13 +162,13 @@ def _zero_shot(demo: Bundle, size: int, modes: Sequence[Preprocess]) -> dict[str
             batches = range(0, len(files), BATCH)
             images = [embed(pixels(files[i : i + BATCH])) for i in batches]
         rankings[mode] = np.argsort(-(np.concatenate(images) @ labels.T), axis=1, kind="stable")
-    right = np.arange(len(names))[:, None]
+    right = np.arange(len(pictures))[:, None]
     return {
         mode: {
             "top1": round(float((ranking[:, :1] == right).mean()), 4),
             "top5": round(float((ranking[:, :5] == right).any(axis=1).mean()), 4),
             "decided_unlike_exact": int((ranking[:, 0] != rankings["exact"][:, 0]).sum()),
-            "of": len(names),
+            "of": len(pictures),
         }
         for mode, ranking in rankings.items()
     }
