@@ -14,6 +14,8 @@ from tritonclip_cli import (
     assembling,
     benching,
     building,
+    moderating,
+    policies,
     queries,
     serving,
     toolchain,
@@ -69,11 +71,21 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         archives.tag,
         archives.collections,
     ),
+    "Decisions on pictures": (moderating.moderate,),
     "Measure a running server": (benching.bench, benching.cost, tuning.tune),
+}
+_GROUPS: dict[str, tuple[str, str, tuple[Callable[..., None], ...]]] = {
+    "policy": ("Decisions on pictures", "Write policies that can be trusted.", (policies.check,)),
 }
 for _panel, _commands in _COMMANDS.items():
     for _command in _commands:
         app.command(rich_help_panel=_panel)(flat(_command))
+for _name, (_panel, _help, _commands) in _GROUPS.items():
+    _group = typer.Typer(help=_help, no_args_is_help=True)
+    _group.callback()(lambda: None)  # a group even where it has a single command
+    for _command in _commands:
+        _group.command()(flat(_command))
+    app.add_typer(_group, name=_name, rich_help_panel=_panel)
 
 
 def main() -> None:

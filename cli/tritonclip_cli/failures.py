@@ -28,6 +28,8 @@ _EXTRAS = {
     "serve": ("pytriton", "onnxruntime", "tokenizers", "ftfy", "pydantic"),
     "tensorrt": ("tensorrt", "polygraphy"),
     "parquet": ("pyarrow",),
+    "policy": ("ruamel",),
+    "heads": ("sklearn", "safetensors"),
     "bench": ("psutil", "hdrh", "matplotlib"),
 }
 

@@ -55,7 +55,7 @@ def document(encoded: bytes, file: Path) -> Any:
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     try:
-        return yaml().load(encoded.decode("utf-8"))
+        return _yaml().load(encoded.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise InvalidPolicy(f"{file} is not UTF-8: {error.reason}") from error
     except MarkedYAMLError as error:
@@ -65,21 +65,29 @@ def document(encoded: bytes, file: Path) -> Any:
         raise InvalidPolicy(f"{file} is not YAML: {error}") from error
 
 
-def text_of(document: Any) -> str:
-    """The text of a changed `document`, its comments and its order kept."""
+def text_of(document: Any, before: str) -> str:
+    """The text of a `document` that was changed; comments, order and indentation stay.
+
+    Args:
+        document: what `document` gave, changed.
+        before: the text that it was read from.
+    """
+    from ruamel.yaml.util import load_yaml_guess_indent
+
+    _, indent, offset = load_yaml_guess_indent(before)
+    writer = _yaml()
+    writer.indent(mapping=2, sequence=indent or 2, offset=offset or 0)
     written = io.StringIO()
-    yaml().dump(document, written)
+    writer.dump(document, written)
     return written.getvalue()
 
 
-def yaml() -> Any:
-    """The reader and writer of policies."""
+def _yaml() -> Any:
     from ruamel.yaml import YAML
 
     both = YAML(typ="rt")
     both.preserve_quotes = True
     both.width = 100
-    both.indent(mapping=2, sequence=4, offset=2)
     return both
 
 
