@@ -32,7 +32,7 @@ SERVICE = "/inference.GRPCInferenceService/"
 # Triton's own limit, and protobuf's.
 _INT32_MAX = 2**31 - 1
 
-CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
+CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.max_send_message_length", _INT32_MAX),
     ("grpc.max_receive_message_length", _INT32_MAX),
     # An error's message travels as metadata. One that names every bad image of a request may exceed
@@ -46,6 +46,11 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     # Look for a restarted server about as often as requests are retried, not every two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
+    # A name may stand for several servers, as that of a Kubernetes service without an address of its
+    # own does: take them in turns, rather than send everything to the first. They are looked up
+    # again when a connection ends, but no more than once a second.
+    ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
+    ("grpc.dns_min_time_between_resolutions_ms", 1_000),
 )
 
 
