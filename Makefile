@@ -14,7 +14,7 @@ CONTAINER := .venv-container
 # Helm, kubectl and Prometheus, for the checks of deploy/.
 TOOLS := .tools
 
-.PHONY: demo test test-all test-stores container-conditions lint format clean
+.PHONY: demo test test-all test-milvus test-stores container-conditions lint format clean
 
 demo: $(READY)
 	$(BIN)/python scripts/demo.py
@@ -27,8 +27,13 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --
 test: $(READY) $(TOOLS)/.installed
 	$(PYTEST) -m "not slow"
 
-test-all: $(READY) $(TOOLS)/.installed $(CONTAINER)/.installed
+test-all: $(READY) $(TOOLS)/.installed $(CONTAINER)/.installed test-milvus
 	$(PYTEST)
+
+# Milvus listens on all addresses, so it gets a network of its own, which has none but loopback.
+test-milvus: $(READY)
+	unshare --net --map-root-user sh -c \
+	  'ip link set lo up && $(BIN)/python -m pytest tests/search/stores -k "milvus and not lite"'
 
 # The Dockerfile's packages are found for the image's Python, and the served models run on them.
 container-conditions: $(READY) $(CONTAINER)/.installed

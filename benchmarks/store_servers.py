@@ -43,14 +43,28 @@ def postgresql(folder: Path) -> Iterator[str]:
         server.cleanup()
 
 
+def is_apart() -> bool:
+    """Whether this machine has no network, as in a namespace made by `unshare --net`."""
+    return [name for _, name in socket.if_nameindex()] == ["lo"]
+
+
 @contextmanager
 def milvus(folder: Path) -> Iterator[str]:
     """The URL of a standalone Milvus that asks for a password and keeps its files in `folder`.
 
-    It listens on all of this machine's addresses: this Milvus cannot be told otherwise.
+    It listens on all addresses there are, and cannot be told otherwise, so it starts only where
+    there are none but this machine's own.
+
+    Raises:
+        RuntimeError: there are others.
     """
     from milvus import MilvusServer, MilvusServerConfig
 
+    if not is_apart():
+        raise RuntimeError(
+            "Milvus listens on all addresses: start it in a network of its own, "
+            "unshare --net --map-root-user sh -c 'ip link set lo up; COMMAND'"
+        )
     config = MilvusServerConfig(data_dir=str(folder))
     server = MilvusServer(config, wait_for_started=False)
     ports = {key: free_port() for key in server.config_keys if key.endswith("_port")}

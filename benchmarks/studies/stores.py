@@ -7,7 +7,8 @@ measured through it, others by their own libraries, for what they would offer in
     python -m benchmarks.studies.stores                      # all, at 100,000
     python -m benchmarks.studies.stores --vectors 1000000 --only numpy,float32 local,float32
 
-Needs `pip install milvus==2.3.5 usearch sqlite-vec apsw` besides the extra `dev`.
+Needs `pip install milvus==2.3.5 usearch sqlite-vec apsw` besides the extra `dev`, and for Milvus a
+network of its own: `unshare --net --map-root-user sh -c 'ip link set lo up; python -m ...'`.
 """
 
 from __future__ import annotations
