@@ -12,7 +12,7 @@ from tritonclip.errors import InvalidArgument
 from tritonclip_cli import output
 from tritonclip_cli.groups import Group
 from tritonclip_cli.options import Json, release
-from tritonclip_cli.values import folder, new_folder
+from tritonclip_cli.values import check, folder, new_folder
 from tritonclip_export.repository.runtimes import IN_PYTHON, Accelerator, Device, Runtime
 
 if TYPE_CHECKING:
@@ -24,6 +24,18 @@ if TYPE_CHECKING:
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
 
+def _numbers_of_gpus(listed: str) -> tuple[int, ...]:
+    """The GPUs of `0,1`; none for `all`."""
+    if listed == "all":
+        return ()
+    numbers = listed.split(",")
+    if not all(number.isascii() and number.isdigit() for number in numbers):
+        raise InvalidArgument(f"expected all or numbers like 0,1, not {listed!r}")
+    if len(set(map(int, numbers))) < len(numbers):
+        raise InvalidArgument(f"{listed!r} names a GPU twice; --instances puts several on each")
+    return tuple(map(int, numbers))
+
+
 @dataclass(frozen=True)
 class Encoders(Group):
     """What the encoders compute in, and how many of them there are."""
@@ -33,6 +45,14 @@ class Encoders(Group):
         typer.Option(
             help="Of the encoders. (default: fp16 for GPUs, int8 for CPUs made for it, where the "
             "bundle has them; else fp32. openvino: int8, else bf16, else fp32)"
+        ),
+    ] = None
+    gpus: Annotated[
+        str | None,
+        typer.Option(
+            callback=check(_numbers_of_gpus),
+            help="all, or numbers like 0,1: those that encoders are spread over. (default: python "
+            "takes the first, other runtimes all)",
         ),
     ] = None
     instances: Annotated[
@@ -218,6 +238,7 @@ def _execution(runtime: Runtime, encoders: Encoders, engines: Engines, graphs: G
     return Execution(
         precision=encoders.precision,
         device=graphs.device,
+        gpus=None if encoders.gpus is None else _numbers_of_gpus(encoders.gpus),
         instances=encoders.instances or 1,
         threads=graphs.threads,
         accelerator=graphs.accelerator,
@@ -232,7 +253,7 @@ def _serve(repository: Path, runtime: Runtime, execution: Execution, tag: str | 
     command = f"tritonclip serve {repository}"
     if runtime in IN_PYTHON:
         return command
-    on_cpu = execution.device == "cpu" or execution.precision == "int8"
+    on_cpu = execution.where == "cpu" or execution.precision == "int8"
     release = f" --tag {tag}" if tag else ""
     return f"{command} --container{release}{'' if on_cpu else ' --gpus all'}"
 

@@ -50,7 +50,9 @@ class Fleet:
 
     def answered(self, address: str) -> int:
         """Requests for texts that a server has answered since it started."""
-        counted = statistics(parse_endpoint(self.servers[address].grpc_url), )["demo_text"]
+        counted = statistics(
+            parse_endpoint(self.servers[address].grpc_url),
+        )["demo_text"]
         return int(counted["inference_stats"]["success"].get("count", 0))
 
 

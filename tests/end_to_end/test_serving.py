@@ -19,6 +19,7 @@ from tritonclip_export.bundle import Bundle
 from tritonclip_export.parity.inputs import Inputs
 from tritonclip_export.parity.pairs import Pair, compare_pairs, reference_embeddings
 from tritonclip_export.repository.assemble import assemble
+from tritonclip_export.repository.execution import Execution
 from tritonclip_export.samples import sample_images, sample_texts
 from tritonclip_export.server.ports import Ports
 from tritonclip_export.server.server import Server
@@ -311,6 +312,26 @@ def test_a_server_bound_to_a_core_stays_on_it(small_repository: Path, one_core: 
         cores = set().union(*map(bound_to, processes() - before))
 
     assert cores == {str(one_core)}
+
+
+@pytest.mark.slow
+def test_instances_share_the_requests(bundle: Callable[[str], Bundle], tmp_path: Path) -> None:
+    execution = Execution(instances=2, threads=1)
+    assemble([bundle("resnet")], tmp_path / "repository", runtime="python", execution=execution)
+    before = processes()
+    with (
+        Server(tmp_path / "repository", ports=Ports(0, 0, 0)) as server,
+        Client(server.grpc_url) as client,
+        ThreadPoolExecutor(8) as callers,
+    ):
+        stubs = [psutil.Process(pid) for pid in processes() - before]
+        encoders = [s for s in stubs if any("resnet_text_encoder" in a for a in s.cmdline())]
+        started = [stub.cpu_times().user for stub in encoders]
+        list(callers.map(client.embed_texts, [f"text {n}" for n in range(800)]))
+        spent = [s.cpu_times().user - t for s, t in zip(encoders, started, strict=True)]
+
+    assert len(spent) == 2
+    assert min(spent) > 0.35 * sum(spent)
 
 
 def processes() -> set[int]:

@@ -30,8 +30,8 @@ from tritonclip_export.tuning.space import Machine, axes
 from tritonclip_export.tuning.tune import tune
 
 DEFAULT = Setting(instances=1, threads=0, delay_us=0, preferred=(), feeders=1)
-CPU = Machine(cores=4, on_gpu=False, max_batch=64, concurrency=32)
-GPU = replace(CPU, on_gpu=True)
+CPU = Machine(cores=4, gpus=0, max_batch=64, concurrency=32)
+GPU = replace(CPU, gpus=1)
 
 
 class Bench:
@@ -146,6 +146,14 @@ def test_what_usually_matters_comes_first_and_worse_ends_a_direction() -> None:
     on_gpu = Bench(lambda s: faster(0.5 if s != DEFAULT else 1.0)).search(GPU)
     assert [t.axis for t in on_gpu.trials][:3] == ["", "instances", "instances before"]
     assert all(t.setting.threads == DEFAULT.threads for t in on_gpu.trials)
+
+
+def test_several_gpus_may_be_fed_by_more_processes() -> None:
+    def most(**changes: int) -> int:
+        _, before, *_ = axes(replace(GPU, **{"cores": 32, **changes}))
+        return max(s.feeders for s in itertools.chain(*before.ladders(DEFAULT)))
+
+    assert (most(gpus=1), most(gpus=4), most(gpus=4, cores=8)) == (4, 16, 8)
 
 
 def test_instances_and_threads_stay_within_the_cores() -> None:

@@ -64,15 +64,14 @@ def warmup_batches(encoder: Encoder, item: Item, limit: int) -> list[int]:
 
 
 def _python(config: Any, encoder: Encoder, execution: Execution) -> None:
-    device = "cpu" if encoder.precision == "int8" else execution.device or "auto"
-    kind = "KIND_GPU" if device == "gpu" else "KIND_CPU"
-    config.instance_group.add(kind=kind, count=execution.instances)
+    device = "cpu" if encoder.precision == "int8" else execution.where or "auto"
+    _instances(config, "KIND_GPU" if device == "gpu" else "KIND_CPU", execution)
     config.parameters["device"].string_value = device
     config.parameters["intra_op_threads"].string_value = str(execution.threads or 0)
 
 
 def _openvino(config: Any, encoder: Encoder, execution: Execution) -> None:
-    config.instance_group.add(kind="KIND_CPU", count=execution.instances)
+    _instances(config, "KIND_CPU", execution)
     config.parameters["intra_op_threads"].string_value = str(execution.threads or 0)
     assert encoder.precision is not None  # as only engines may still be missing
     executed = EXECUTED_IN[encoder.precision]
@@ -80,9 +79,9 @@ def _openvino(config: Any, encoder: Encoder, execution: Execution) -> None:
 
 
 def _onnxruntime(config: Any, encoder: Encoder, execution: Execution) -> None:
-    device = _device(encoder.precision, execution.device)
+    device = _device(encoder.precision, execution.where)
     kind = {"gpu": "KIND_GPU", "cpu": "KIND_CPU", None: "KIND_AUTO"}[device]
-    config.instance_group.add(kind=kind, count=execution.instances)
+    _instances(config, kind, execution)
     if device != "gpu":
         config.parameters["intra_op_thread_count"].string_value = str(execution.threads or 0)
     if device != "cpu":
@@ -125,7 +124,7 @@ def _accelerate(accelerator: Any, config: Any, encoder: Encoder, execution: Exec
 
 def _tensorrt(config: Any, encoder: Encoder, execution: Execution) -> None:
     config.platform = "tensorrt_plan"  # profiles are refused for any other
-    group = config.instance_group.add(kind="KIND_GPU", count=execution.instances)
+    group = _instances(config, "KIND_GPU", execution)
     if encoder.purposes:
         config.default_model_filename = default_file(encoder.purposes)
         for capability, file in by_capability(encoder.purposes).items():
@@ -149,6 +148,13 @@ def _tensorrt(config: Any, encoder: Encoder, execution: Execution) -> None:
     config.parameters[TENSORRT_PARAMETER].string_value = ", ".join(plans.versions)
     if plans.version_compatible:
         config.parameters[VERSION_COMPATIBLE_PARAMETER].string_value = "true"
+
+
+def _instances(config: Any, kind: str, execution: Execution) -> Any:
+    """Instances of a kind; those on GPUs on each of them, where none is named on all there are."""
+    group = config.instance_group.add(kind=kind, count=execution.instances)
+    group.gpus.extend(execution.gpus or ())
+    return group
 
 
 def _take_bindings(config: Any, plans: Plans) -> None:

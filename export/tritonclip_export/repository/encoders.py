@@ -61,7 +61,7 @@ def takes_any_length(runtime: Runtime, info: BundleInfo) -> bool:
 
 def _from_graph(bundle: Bundle, tower: Tower, runtime: Runtime, execution: Execution) -> Encoder:
     has = {a.precision for a in bundle.info.artifacts if (a.tower, a.format) == (tower, "onnx")}
-    precision = execution.precision or _fastest(has, runtime, execution.device)
+    precision = execution.precision or _fastest(has, runtime, execution.where)
     if precision not in has:
         build = plans.build_command(bundle, precision)
         raise RepositoryError(
@@ -77,7 +77,7 @@ def _from_graph(bundle: Bundle, tower: Tower, runtime: Runtime, execution: Execu
 
 
 def _fastest(has: set[Precision], runtime: Runtime, device: Device | None) -> Precision:
-    if runtime == "onnxruntime" and device != "cpu":
+    if device == "gpu" or (runtime == "onnxruntime" and device is None):
         return "fp16" if "fp16" in has else "fp32"
     # Without a device, Python models take a GPU where there is one, and int8 is for CPUs.
     on_cpu = device == "cpu" or (device is None and not gpus.present())

@@ -23,6 +23,9 @@ class Execution:
             GPU, int8 on a CPU that multiplies 8-bit integers, with OpenVINO bf16 on one that
             multiplies those; else fp32.
         device: None for a GPU where there is one.
+        gpus: the numbers of those that encoders are spread over, as CUDA counts them on the server;
+            none for every one that it has; None where nothing was said, which is one for the
+            runtime `python` and every one for the others.
         instances: of each encoder, on each GPU or on the CPU.
         threads: of an instance on the CPU; None for one a core.
         accelerator: what executes an ONNX graph on the GPU, inside ONNX Runtime.
@@ -33,12 +36,18 @@ class Execution:
 
     precision: Precision | None = None
     device: Device | None = None
+    gpus: tuple[int, ...] | None = None
     instances: int = 1
     threads: int | None = None
     accelerator: Accelerator = "cuda"
     engine_cache: str | None = None
     cuda_graphs: bool = True
     target: Target | None = None
+
+    @property
+    def where(self) -> Device | None:
+        """The device, which naming GPUs names as well."""
+        return self.device if self.gpus is None else "gpu"
 
     @cached_property
     def tensorrt(self) -> Target:
@@ -57,7 +66,9 @@ class Execution:
     def _refusal(self, runtime: Runtime) -> str | None:
         """What does not go with what; None if all does."""
         # Without a device, a Python model is on the CPU unless it finds a GPU.
-        device = self.device or ("cpu" if runtime in IN_PYTHON else None)
+        device = self.where or ("cpu" if runtime in IN_PYTHON else None)
+        if self.gpus is not None and self.device == "cpu":
+            return "--gpus and --device cpu are two places; leave one of them out"
         match runtime, device, self.precision:
             case "openvino", "gpu", _:
                 return (
@@ -74,7 +85,10 @@ class Execution:
                     "--runtime python and onnxruntime serve int8"
                 )
             case _, "gpu", "int8":
-                return "int8 graphs are quantised for CPUs: leave --device gpu out, or serve fp16"
+                return (
+                    "int8 graphs are quantised for CPUs: leave --device gpu or --gpus out, or "
+                    "serve fp16"
+                )
             case "python" | "onnxruntime", "cpu", "fp16" | "bf16":
                 return (
                     f"{self.precision} graphs run on GPUs only: ONNX Runtime crashes on them on a "

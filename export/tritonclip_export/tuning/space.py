@@ -12,6 +12,7 @@ Ladder = list[Setting]
 # In memory, an instance on the CPU is another copy of the weights.
 MOST_ON_CPU = 8
 MOST_ON_GPU = 3
+# For one GPU or the CPU.
 MOST_FEEDERS = 4
 DELAYS_US = (500, 2000, 5000)
 
@@ -22,13 +23,13 @@ class Machine:
 
     Attributes:
         cores: that the server may use.
-        on_gpu: whether the encoder runs on a GPU.
+        gpus: that the encoder runs on, with all its instances on each; 0 for the CPU.
         max_batch: the largest batch that the encoder takes.
         concurrency: requests in flight.
     """
 
     cores: int
-    on_gpu: bool
+    gpus: int
     max_batch: int
     concurrency: int
 
@@ -54,7 +55,7 @@ def axes(machine: Machine) -> list[Axis]:
         Axis("queue delay", lambda best: _delays(best, machine)),
         Axis("preferred batches", lambda best: _preferred(best, machine)),
     ]
-    if machine.on_gpu:
+    if machine.gpus:
         # There, a GPU waits for pixels sooner than anything else.
         return [Axis("instances", _on_gpu), feeders, *batching]
     on_cpu = [
@@ -109,8 +110,9 @@ def _sizes(machine: Machine) -> list[int]:
 
 
 def _feeders(best: Setting, machine: Machine) -> list[Ladder]:
-    most = min(MOST_FEEDERS, machine.cores)
-    return _around(best, [replace(best, feeders=n) for n in (1, 2, 4) if n <= most])
+    most = min(MOST_FEEDERS * max(1, machine.gpus), machine.cores)
+    counts = [2**k for k in range(most.bit_length())]
+    return _around(best, [replace(best, feeders=n) for n in counts])
 
 
 def _around(best: Setting, steps: list[Setting]) -> list[Ladder]:

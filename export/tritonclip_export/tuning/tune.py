@@ -183,9 +183,7 @@ class _Run:
             measurements.append(self._measured(endpoint, workload, window))
             return measurements[-1]
 
-        machine = Machine(
-            cores.usable(), _on_gpu(encoder), encoder.max_batch_size, self.concurrency
-        )
+        machine = Machine(cores.usable(), _gpus(encoder), encoder.max_batch_size, self.concurrency)
         outcome = search(
             baseline,
             axes(machine),
@@ -241,20 +239,23 @@ class _Run:
         }
 
 
-def _on_gpu(encoder: Any) -> bool:
-    """Whether an encoder is executed on a GPU of this machine."""
+def _gpus(encoder: Any) -> int:
+    """On how many GPUs of this machine an encoder is executed; 0 for the CPU."""
     group = encoder.instance_group[0]
     device = encoder.parameters["device"].string_value if "device" in encoder.parameters else None
-    if group.kind == group.KIND_GPU:
-        return True
+    if group.gpus:
+        return len(group.gpus)
     if device == "cpu" or (device is None and group.kind == group.KIND_CPU):
-        return False
+        return 0
     if device == "auto":
         import onnxruntime
 
         if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-            return False
+            return 0
     try:
-        return bool(gpus.listed())
+        there = len(gpus.listed())
     except EngineError:
-        return False
+        there = 0
+    if device == "auto":
+        return min(there, 1)  # an instance that has not been given a GPU takes the first
+    return max(there, 1) if group.kind == group.KIND_GPU else there

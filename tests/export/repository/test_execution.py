@@ -52,6 +52,28 @@ def group(config: Any) -> tuple[str, int]:
     return only.Kind.Name(only.kind), only.count
 
 
+@pytest.mark.parametrize("runtime", ["python", "onnxruntime"])
+@pytest.mark.parametrize("named", [(), (0, 2)])
+def test_encoders_are_spread_over_the_gpus_that_are_named(
+    runtime: Runtime, named: tuple[int, ...], resnet: Bundle
+) -> None:
+    config = encoder(resnet, runtime, gpus=named, instances=2)
+
+    assert served(resnet) == "fp16"
+    assert group(config) == ("KIND_GPU", 2)
+    # Triton puts a group that names none on every GPU there is.
+    assert tuple(config.instance_group[0].gpus) == named
+
+
+def test_gpus_are_no_place_for_what_runs_on_cpus(resnet: Bundle) -> None:
+    with pytest.raises(RepositoryError, match="two places"):
+        encoder(resnet, "python", device="cpu", gpus=(0,))
+    with pytest.raises(RepositoryError, match="int8 graphs are quantised for CPUs"):
+        encoder(resnet, "python", precision="int8", gpus=())
+    with pytest.raises(RepositoryError, match="openvino serves on CPUs only"):
+        encoder(resnet, "openvino", gpus=(0,))
+
+
 def accelerators(config: Any) -> dict[str, dict[str, str]]:
     listed = config.optimization.execution_accelerators.gpu_execution_accelerator
     return {accelerator.name: dict(accelerator.parameters) for accelerator in listed}
@@ -152,7 +174,7 @@ def test_onnx_runtime_builds_one_engine_for_all_shapes_and_keeps_it(resnet: Bund
         ("tensorrt", {"precision": "int8"}, "TensorRT takes fp16, bf16 or fp32"),
         ("tensorrt", {"threads": 2}, "--threads is for encoders on a CPU"),
         ("tensorrt", {"accelerator": "tensorrt"}, "goes with --runtime onnxruntime"),
-        ("onnxruntime", {"precision": "int8", "device": "gpu"}, "leave --device gpu out"),
+        ("onnxruntime", {"precision": "int8", "device": "gpu"}, "leave --device gpu or --gpus out"),
         ("onnxruntime", {"precision": "fp16", "device": "cpu"}, "fp16 graphs run on GPUs only"),
         ("onnxruntime", {"threads": 2}, "say --device cpu with it"),
         ("onnxruntime", {"accelerator": "tensorrt", "device": "cpu"}, "on a GPU"),
