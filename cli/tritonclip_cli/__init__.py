@@ -75,7 +75,11 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Measure a running server": (benching.bench, benching.cost, tuning.tune),
 }
 _GROUPS: dict[str, tuple[str, str, tuple[Callable[..., None], ...]]] = {
-    "policy": ("Decisions on pictures", "Write policies that can be trusted.", (policies.check,)),
+    "policy": (
+        "Decisions on pictures",
+        "Write policies that can be trusted.",
+        (policies.check, policies.calibrate, policies.evaluate),
+    ),
 }
 for _panel, _commands in _COMMANDS.items():
     for _command in _commands:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tritonclip_cli import output
 from tritonclip_cli.archive_output import escaped, linked
 
 if TYPE_CHECKING:
     from tritonclip_search.policy import Policy
+    from tritonclip_search.policy.calibration import Calibrated, Refused
     from tritonclip_search.policy.checking import Finding
+    from tritonclip_search.policy.evaluation import Evaluated
     from tritonclip_search.policy.moderation import Moderated
+    from tritonclip_search.policy.rules import Interval
 
 COLOURS = {"block": "red", "review": "yellow", "label": "cyan", "allow": "green"}
 
@@ -59,3 +64,75 @@ def print_findings(policy: Policy, found: Sequence[Finding], *, with_model: bool
     asked = "" if with_model else "; no model was asked"
     if not found:
         console.print(f"{len(policy.rules)} rules, nothing to find{asked}")
+
+
+def print_calibrated(policy: Path, chosen: Sequence[Calibrated]) -> None:
+    """A table of thresholds and what was measured at them."""
+    from rich.table import Table
+
+    if not chosen:
+        return
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for column in ("rule", "goal", "threshold", "precision", "recall", "pictures", "error"):
+        table.add_column(column, no_wrap=True)
+    for one in chosen:
+        calibration, goal = one.threshold.calibration, one.threshold.goal
+        assert calibration is not None
+        assert goal is not None
+        error = (
+            "" if one.error_before is None else f"{one.error_before:.3f} -> {one.error_after:.3f}"
+        )
+        table.add_row(
+            escaped(one.rule),
+            f"{goal[0]} {goal[1]:g}",
+            f"{one.threshold.at:.4g}",
+            interval(calibration.precision),
+            interval(calibration.recall),
+            f"{calibration.pictures:,}, {calibration.positives:,} of them",
+            error,
+        )
+    output.print_table(table)
+    output.console().print(f"thresholds written into [bold]{escaped(str(policy))}[/]")
+
+
+def print_evaluated(results: Sequence[Evaluated]) -> None:
+    """A table of rules, and below each its groups."""
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for column in ("rule", "pictures", "precision", "recall", "caught without a reason"):
+        table.add_column(column, no_wrap=True)
+    for one in results:
+        table.add_row(
+            f"[bold]{escaped(one.rule)}[/]",
+            f"{one.pictures:,}, {one.positives:,} of them",
+            interval(one.precision),
+            interval(one.recall),
+            interval(one.false_positive_rate),
+        )
+        for group in one.groups:
+            mark = "  [red]more than the others[/]" if group.is_worse else ""
+            rate = interval(group.false_positive_rate) + mark
+            table.add_row(f"  {escaped(group.name)}", f"{group.pictures:,}", "", "", rate)
+    output.print_table(table)
+
+
+def calibrated_json(chosen: Sequence[Calibrated], refused: Sequence[Refused]) -> dict[str, Any]:
+    """What a calibration chose and refused, as data."""
+    return {
+        "chosen": [
+            {
+                "rule": one.rule,
+                **asdict(one.threshold),
+                "calibration_error": [one.error_before, one.error_after],
+            }
+            for one in chosen
+        ],
+        "refused": [{"rule": one.rule, "why": str(one.why)} for one in refused],
+    }
+
+
+def interval(values: Interval) -> str:
+    """A share within its interval."""
+    low, share, high = values
+    return f"{share:.1%} ({low:.1%} to {high:.1%})" if share == share else "nothing to measure"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         CollectionNotFound,
         InvalidFilter,
         InvalidHead,
+        InvalidLabels,
         InvalidPolicy,
         SourceError,
         SpaceMismatch,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         StoreError,
         StoreNotInstalled,
         StoreUnavailable,
+        TooFewExamples,
     )
     from tritonclip_search.hits import Hit
     from tritonclip_search.indexing.report import Progress, Report
@@ -40,6 +42,7 @@ _HOMES = {
     "Hit": "hits",
     "InvalidFilter": "errors",
     "InvalidHead": "errors",
+    "InvalidLabels": "errors",
     "InvalidPolicy": "errors",
     "Progress": "indexing.report",
     "Record": "records",
@@ -50,6 +53,7 @@ _HOMES = {
     "StoreError": "errors",
     "StoreNotInstalled": "errors",
     "StoreUnavailable": "errors",
+    "TooFewExamples": "errors",
     "open_collection": "collection",
     "open_store": "stores.opening",
 }
@@ -60,6 +64,7 @@ __all__ = [
     "Hit",
     "InvalidFilter",
     "InvalidHead",
+    "InvalidLabels",
     "InvalidPolicy",
     "Progress",
     "Record",
@@ -70,6 +75,7 @@ __all__ = [
     "StoreError",
     "StoreNotInstalled",
     "StoreUnavailable",
+    "TooFewExamples",
     "open_collection",
     "open_store",
 ]

@@ -47,3 +47,11 @@ class InvalidPolicy(InvalidArgument):
 
 class InvalidHead(InvalidArgument):
     """A file that is no head, or one for other embeddings than those it is given."""
+
+
+class InvalidLabels(InvalidArgument):
+    """A file of labels that cannot be read, or says nothing about what is asked."""
+
+
+class TooFewExamples(TritonClipError):
+    """Labels that do not suffice to say what was asked; the message says how many are missing."""
