@@ -14,6 +14,7 @@ from tritonclip_cli import (
     assembling,
     benching,
     building,
+    heads,
     moderating,
     policies,
     queries,
@@ -79,6 +80,11 @@ _GROUPS: dict[str, tuple[str, str, tuple[Callable[..., None], ...]]] = {
         "Decisions on pictures",
         "Write policies that can be trusted.",
         (policies.check, policies.calibrate, policies.evaluate),
+    ),
+    "head": (
+        "Decisions on pictures",
+        "Small models on embeddings: tags that fit a domain, aesthetic scores.",
+        (heads.train, heads.apply, heads.info),
     ),
 }
 for _panel, _commands in _COMMANDS.items():
