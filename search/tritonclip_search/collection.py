@@ -13,7 +13,7 @@ from typing import Literal, NoReturn
 from tritonclip import Client
 from tritonclip.errors import InvalidArgument
 from tritonclip.scoring import probabilities
-from tritonclip.types import ImageInput
+from tritonclip.types import FloatArray, ImageInput
 from tritonclip_search import filters
 from tritonclip_search.errors import CollectionNotFound, SourceError
 from tritonclip_search.filters import OneOf
@@ -141,6 +141,7 @@ class Collection:
         text: str | Sequence[str] = (),
         *,
         images: Sequence[ImageInput] = (),
+        like: Sequence[str] = (),
         weights: Sequence[float] | None = None,
         without: Sequence[str] = (),
         templates: str | Sequence[str] = "plain",
@@ -154,7 +155,8 @@ class Collection:
         Args:
             text: what to look for; several are added up.
             images: pictures like what to look for, added to that.
-            weights: of the texts, then the images; all alike without.
+            like: ids of records like what to look for, added to that.
+            weights: of the texts, then the images, then `like`; all alike without.
             without: what not to find, one exclusion each; see `queries`.
             templates: sentences around the texts; see the client's `label_embeddings`.
             where: what the records have to be like; see `filters`.
@@ -172,7 +174,7 @@ class Collection:
         self._check()
         condition = None if where is None else filters.parse(where)
         texts = [text] if isinstance(text, str) else list(text)
-        query = Query(texts, images, weights, without, templates)
+        query = Query(texts, images, self._vectors_of(like), weights, without, templates)
         vector = query.vector(self._client)
         folding = near_duplicates == "group"
         wanted = top * _FOLDED if folding else top
@@ -259,6 +261,11 @@ class Collection:
         self._store.settle(self.name)
         return counts
 
+    def get(self, ids: Sequence[str], *, vectors: bool = False) -> dict[str, Record]:
+        """Those records of `ids` that there are, by id; without vectors unless asked for."""
+        found = self._store.scan(self.name, where=OneOf("id", tuple(ids)), vectors=vectors)
+        return {record.id: record for record in found}
+
     def records(self, where: str | None = None) -> Iterator[Record]:
         """Records without their vectors, those of files that could not be embedded too."""
         condition = None if where is None else filters.parse(where)
@@ -299,6 +306,16 @@ class Collection:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _vectors_of(self, ids: Sequence[str]) -> list[FloatArray]:
+        found = self.get(ids, vectors=True) if ids else {}
+        vectors = []
+        for id in ids:
+            record = found.get(id)
+            if record is None or record.vector is None:
+                raise InvalidArgument(f"there is no picture with the id {id!r} in {self.name!r}")
+            vectors.append(record.vector)
+        return vectors
 
     def _make(self) -> None:
         space = Space.of(self._client.info())

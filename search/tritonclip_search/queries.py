@@ -32,12 +32,14 @@ _CHARACTERS_PER_TOKEN = 16
 
 @dataclass(frozen=True)
 class Query:
-    """What to look for. There is at least one text or image."""
+    """What to look for. There is at least one text, image or vector."""
 
     texts: Sequence[str] = ()
     images: Sequence[ImageInput] = ()
+    vectors: Sequence[FloatArray] = ()
+    """Unit vectors of the same space, e.g. of pictures that were found before."""
     weights: Sequence[float] | None = None
-    """Of the texts, then of the images; all alike without."""
+    """Of the texts, then of the images, then of the vectors; all alike without."""
     without: Sequence[str] = ()
     """Texts of what not to find."""
     templates: str | Sequence[str] = "plain"
@@ -46,7 +48,8 @@ class Query:
     @property
     def is_one_text(self) -> bool:
         """Whether it is nothing but a text, to which a model may give a probability."""
-        return len(self.texts) == 1 and not self.images and not self.without
+        others = self.images or self.vectors or self.without
+        return len(self.texts) == 1 and not others
 
     def vector(self, client: Client) -> FloatArray:
         """Its unit vector, float32 [dim].
@@ -63,6 +66,8 @@ class Query:
             parts.append(client.label_embeddings(self.texts, self.templates))
         if self.images:
             parts.append(client.embed_images(list(self.images)))
+        if self.vectors:
+            parts.append(np.stack(self.vectors))
         wanted = _unit(np.asarray(weights, np.float32) @ np.concatenate(parts))
         if self.without:
             unwanted = client.label_embeddings(self.without, self.templates)
@@ -71,14 +76,14 @@ class Query:
         return wanted
 
     def _checked_weights(self) -> Sequence[float]:
-        count = len(self.texts) + len(self.images)
+        count = len(self.texts) + len(self.images) + len(self.vectors)
         if not count:
             raise InvalidArgument("nothing is asked for; give a text or an image")
         if self.weights is None:
             return [1.0] * count
         if len(self.weights) != count:
             raise InvalidArgument(
-                f"{len(self.weights)} weights for {count} texts and images; give one for each"
+                f"{len(self.weights)} weights for {count} texts and pictures; give one for each"
             )
         return self.weights
 

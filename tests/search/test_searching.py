@@ -75,6 +75,22 @@ def test_texts_and_images_are_added_up_by_their_weights(
     assert hits[0].score == pytest.approx(scores[0], abs=1e-5)
 
 
+def test_pictures_that_were_found_are_added_up_too(archive: Collection, client: Client) -> None:
+    cat, tangerine = (archive.search(name, top=1)[0].record for name in ("a cat", "tangerine"))
+
+    hits = archive.search("a dog", like=[cat.id, tangerine.id], weights=[1, 2, 0.5], top=5)
+
+    assert cat.vector is not None
+    assert tangerine.vector is not None
+    wanted = client.embed_texts("a dog") + 2 * cat.vector + 0.5 * tangerine.vector
+    paths, scores = exactly(archive, wanted / np.linalg.norm(wanted))
+    assert [hit.path for hit in hits] == paths[:5]
+    assert hits[0].score == pytest.approx(scores[0], abs=1e-5)
+    assert archive.get([cat.id, "nothing"]).keys() == {cat.id}
+    with pytest.raises(InvalidArgument, match="no picture with the id 'nothing'"):
+        archive.search(like=["nothing"])
+
+
 def test_what_is_excluded_comes_later_and_the_word_no_does_not_help(archive: Collection) -> None:
     asked = [("a cat", "face"), ("a person", "woman"), ("a square", "black")]
 
@@ -173,7 +189,7 @@ def test_tags_are_written_with_their_probabilities_and_found(
         ({}, "nothing is asked for"),
         ({"text": " "}, "a text of the query is empty"),
         ({"text": "very " * 2000}, "10,000 characters"),
-        ({"text": ["a", "b"], "weights": [1]}, "1 weights for 2 texts and images"),
+        ({"text": ["a", "b"], "weights": [1]}, "1 weights for 2 texts and pictures"),
         ({"text": ["a cat", "a cat"], "weights": [1, -1]}, "cancel each other"),
     ],
 )
