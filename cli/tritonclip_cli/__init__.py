@@ -14,6 +14,7 @@ from tritonclip_cli import (
     assembling,
     benching,
     building,
+    gateways,
     heads,
     moderating,
     policies,
@@ -73,6 +74,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         archives.collections,
     ),
     "Decisions on pictures": (moderating.moderate,),
+    "HTTP in front of it": (gateways.gateway,),
     "Measure a running server": (benching.bench, benching.cost, tuning.tune),
 }
 _GROUPS: dict[str, tuple[str, str, tuple[Callable[..., None], ...]]] = {

@@ -30,6 +30,7 @@ _EXTRAS = {
     "parquet": ("pyarrow",),
     "policy": ("ruamel",),
     "heads": ("sklearn", "safetensors"),
+    "gateway": ("fastapi", "fastapi_offline", "limits", "orjson", "pydantic_settings", "uvicorn"),
     "bench": ("psutil", "hdrh", "matplotlib"),
 }
 

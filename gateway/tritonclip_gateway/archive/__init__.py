@@ -1,0 +1,1 @@
+"""The collection that is searched, and its pictures."""

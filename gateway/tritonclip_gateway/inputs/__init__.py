@@ -1,0 +1,1 @@
+"""What is to be embedded, in all the shapes in which clients of others send it."""

@@ -1,0 +1,1 @@
+"""The Triton servers behind a gateway, and the bundles on them."""
