@@ -1,4 +1,4 @@
-"""Archives of pictures that are searched in plain words, on top of TritonCLIP's client.
+"""Archives of pictures and videos, searched in plain words, on top of TritonCLIP's client.
 
     from tritonclip import Client
     from tritonclip_search import open_collection
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         StoreNotInstalled,
         StoreUnavailable,
         TooFewExamples,
+        VideoError,
     )
     from tritonclip_search.hits import Hit
     from tritonclip_search.indexing.report import Progress, Report
@@ -54,6 +55,7 @@ _HOMES = {
     "StoreNotInstalled": "errors",
     "StoreUnavailable": "errors",
     "TooFewExamples": "errors",
+    "VideoError": "errors",
     "open_collection": "collection",
     "open_store": "stores.opening",
 }
@@ -76,6 +78,7 @@ __all__ = [
     "StoreNotInstalled",
     "StoreUnavailable",
     "TooFewExamples",
+    "VideoError",
     "open_collection",
     "open_store",
 ]

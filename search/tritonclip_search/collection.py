@@ -16,19 +16,21 @@ from tritonclip.scoring import probabilities
 from tritonclip.types import FloatArray, ImageInput
 from tritonclip_search import filters
 from tritonclip_search.errors import CollectionNotFound, SourceError
-from tritonclip_search.filters import OneOf
+from tritonclip_search.filters import And, OneOf
 from tritonclip_search.groups import Threshold, find_threshold, group
 from tritonclip_search.hits import Hit, folded, scored
 from tritonclip_search.indexing.indexer import index
 from tritonclip_search.indexing.report import OnProgress, Report
+from tritonclip_search.indexing.videos import Sampling
 from tritonclip_search.queries import Query
-from tritonclip_search.records import Record, matrix
-from tritonclip_search.sources.item import SUFFIXES, Source
+from tritonclip_search.records import Kind, Record, matrix
+from tritonclip_search.sources.item import MEDIA_SUFFIXES, Source
 from tritonclip_search.sources.opening import open_source
 from tritonclip_search.space import Description, Space, VectorType
 from tritonclip_search.stores.opening import open_store
 from tritonclip_search.stores.store import Method, Store, check_name
 from tritonclip_search.stores.url import StoreUrl
+from tritonclip_search.video.sampling import DEFAULT_FPS, check_fps
 
 DEFAULT_NAME = "pictures"
 
@@ -37,6 +39,8 @@ _SAMPLE = 64
 # Hits that are looked at where near-duplicates are folded, for each that is wanted.
 _FOLDED = 4
 _PAGE = 2048
+# Records of whole files that were embedded.
+_FILES = And((OneOf("error", ("",)), OneOf("kind", (Kind.IMAGE.value, Kind.VIDEO.value))))
 
 
 def open_collection(
@@ -83,6 +87,8 @@ class Collection:
         *,
         prune: bool = False,
         retry: bool = False,
+        fps: float = DEFAULT_FPS,
+        fast: bool = False,
         on_progress: OnProgress = lambda _: None,
     ) -> Report:
         """Bring the collection up to date with `sources`, embedding only what is new or changed.
@@ -91,13 +97,16 @@ class Collection:
             sources: folders, files, globs, tar shards, URLs.
             prune: remove what has vanished from them.
             retry: try again what could not be embedded before.
-            on_progress: told after each file that is new or changed.
+            fps: frames a second of videos that are new or changed.
+            fast: only keyframes of them; see `video.sample`.
+            on_progress: told after each file that is new or changed, and each frame of a video.
 
         Raises:
             SourceError: one of them does not exist, or all are empty.
             SpaceMismatch: the collection is of another model.
             TritonClipError: of the server or the store; running it again finishes the work.
         """
+        check_fps(fps)
         opened = [s if isinstance(s, Source) else open_source(os.fspath(s)) for s in sources]
         self._make()
         report = index(
@@ -107,12 +116,13 @@ class Collection:
             opened,
             prune=prune,
             retry=retry,
+            sampling=Sampling(fps, fast),
             on_progress=on_progress,
         )
         if not (report.seen or report.vanished or report.failed):
             raise SourceError(
-                f"no pictures in {', '.join(source.name for source in opened)}; "
-                f"looked for files that end in {', '.join(SUFFIXES)}, and for tar shards"
+                f"no pictures or videos in {', '.join(source.name for source in opened)}; "
+                f"looked for files that end in {', '.join(MEDIA_SUFFIXES)}, and for tar shards"
             )
         return report
 
@@ -122,6 +132,8 @@ class Collection:
         on_report: Callable[[Report], object],
         *,
         prune: bool = False,
+        fps: float = DEFAULT_FPS,
+        fast: bool = False,
         pause: float = 2.0,
         on_progress: OnProgress = lambda _: None,
     ) -> NoReturn:
@@ -133,7 +145,8 @@ class Collection:
         named = list(sources)
         while True:
             began = time.monotonic()
-            on_report(self.add(named, prune=prune, on_progress=on_progress))
+            report = self.add(named, prune=prune, fps=fps, fast=fast, on_progress=on_progress)
+            on_report(report)
             time.sleep(max(pause, 4 * (time.monotonic() - began)))
 
     def search(
@@ -187,7 +200,7 @@ class Collection:
     def duplicates(
         self, threshold: float | None = None, *, where: str | None = None
     ) -> tuple[Threshold, list[list[Record]]]:
-        """Groups of pictures that are the same but for size, compression or edges.
+        """Groups of pictures, or videos, that are the same but for size, compression or edges.
 
         Args:
             threshold: the cosine from which on two are the same; found by altering some pictures of
@@ -202,7 +215,7 @@ class Collection:
         """
         self._check()
         condition = None if where is None else filters.parse(where)
-        embedded = filters.both(OneOf("error", ("",)), condition)
+        embedded = filters.both(_FILES, condition)
         records = sorted(
             self._store.scan(self.name, where=embedded, vectors=True), key=lambda record: record.id
         )
@@ -211,7 +224,8 @@ class Collection:
         if threshold is not None:
             found: Threshold | None = Threshold(threshold, 0)
         else:
-            found = find_threshold(records[:_SAMPLE], self._client)
+            pictures = [record for record in records if record.kind is Kind.IMAGE]
+            found = find_threshold(pictures[:_SAMPLE], self._client)
         if found is None:
             raise SourceError(
                 "none of the pictures can be read to find a threshold; give one, e.g. 0.95"
@@ -284,8 +298,8 @@ class Collection:
         return self._store.scan(self.name, where=embedded, vectors=True)
 
     def __len__(self) -> int:
-        """How many pictures can be found."""
-        return self._store.count(self.name, where=OneOf("error", ("",)))
+        """How many pictures and videos can be found."""
+        return self._store.count(self.name, where=_FILES)
 
     @property
     def method(self) -> Method:

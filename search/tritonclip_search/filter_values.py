@@ -27,8 +27,8 @@ def _format(word: str) -> str:
 
 
 def _kind(word: str) -> str:
-    if word.lower() not in ("image", "video", "moment"):
-        raise ValueError("one of image, video, moment")
+    if word.lower() not in ("image", "video", "moment", "frame"):
+        raise ValueError("one of image, video, moment, frame")
     return word.lower()
 
 

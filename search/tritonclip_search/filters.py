@@ -16,7 +16,7 @@ Keywords and fields are the same in any case. What a value may be depends on the
 |---|---|---|
 | `path` | a path or URL; a relative one is made absolute | `=` `!=` `in` `under` |
 | `format` | `jpg`, `png`, `webp`, ... | `=` `!=` `in` |
-| `kind` | `image`, `video`, `moment` | `=` `!=` `in` |
+| `kind` | `image`, `video`, `moment`, `frame` | `=` `!=` `in` |
 | `tags` | a tag; `=` holds where it is one of the record's | `=` `!=` `in` |
 | `precision`, `sha256`, `error`, `file`, `id` | text | `=` `!=` `in` |
 | `size` | bytes, or `300KB`, `2MB`, `1.5GB` (powers of 1000) | all but `under` |

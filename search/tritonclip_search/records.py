@@ -1,4 +1,4 @@
-"""What a collection holds: one record for each file, and for each moment of a video.
+"""What a collection holds: one record for each file, and for each moment and frame of a video.
 
 The fields have these names in every store, so that people can ask their own database with their own
 tools. Every field but the vector always has a value: some stores know no NULL.
@@ -30,7 +30,9 @@ class Kind(str, Enum):
     VIDEO = "video"
     """A whole video: the file's own record, which is written after those of its moments."""
     MOMENT = "moment"
-    """A time range of a video."""
+    """A segment of a video: from cut to cut, with the mean of its frames."""
+    FRAME = "frame"
+    """A frame of a video, and the range in which what is shown is like it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -38,7 +40,7 @@ class Record:
     """One record, as each store keeps it."""
 
     id: str
-    """UUID in its canonical form; `file_id` or `moment_id` make it."""
+    """UUID in its canonical form; `file_id`, `moment_id` or `frame_id` make it."""
     file: str
     """The `id` of the record of the file that this is of; for images and videos, its own."""
     kind: Kind
@@ -58,9 +60,9 @@ class Record:
     """In pixels, as stored; 0 where unknown."""
     height: int
     format: str
-    """As Pillow calls it (`JPEG`, `PNG`, ...); empty where unknown."""
+    """As Pillow calls it (`JPEG`, `PNG`, ...); of a video, its codec; empty where unknown."""
     start: float
-    """Seconds from the beginning of the video; 0 for an image."""
+    """Seconds from the beginning of the video, where a frame is shown; 0 for an image."""
     end: float
     tags: tuple[str, ...]
     tag_probabilities: tuple[float, ...]
@@ -106,6 +108,11 @@ def file_id(path: str) -> str:
 def moment_id(path: str, start: float, end: float) -> str:
     """The id of the record of a time range, in seconds, of a video."""
     return str(uuid.uuid5(NAMESPACE, f"{path}#t={start:.3f},{end:.3f}"))
+
+
+def frame_id(path: str, time: float) -> str:
+    """The id of the record of the frame that is shown at `time`, in seconds, of a video."""
+    return str(uuid.uuid5(NAMESPACE, f"{path}#t={time:.3f}"))
 
 
 def folders_of(path: str) -> tuple[str, ...]:

@@ -73,7 +73,7 @@ def test_a_wrong_field_is_named_with_those_that_exist() -> None:
         "date = 2024-13": "a date such as",
         "date = 9999": "a date such as",
         "date = yesterday": "a date such as",
-        "kind = audio": "kind is one of image, video, moment, not 'audio'",
+        "kind = audio": "kind is one of image, video, moment, frame, not 'audio'",
         "path < a": "path compares with =, != or in, or under, not '<'",
         "tags like cat": "tags compares with =, != or in, not 'like'",
         "width under 3": "width compares with =, !=, <, <=, >, >= or in, not 'under'",

@@ -217,7 +217,9 @@ def test_files_closed_to_this_user_are_tried_again(
 def test_a_folder_without_pictures_is_an_error(collection: Collection, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "notes.txt").write_text("none")
-    with pytest.raises(SourceError, match=r"no pictures in .*empty; looked for files that end"):
+    with pytest.raises(
+        SourceError, match=r"no pictures or videos in .*empty; looked for files that end"
+    ):
         collection.add([tmp_path / "empty"])
 
 

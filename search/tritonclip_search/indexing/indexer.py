@@ -13,11 +13,13 @@ from tritonclip.errors import InvalidInput
 from tritonclip_search.filters import Filter, OneOf, both
 from tritonclip_search.indexing.batch import Batch
 from tritonclip_search.indexing.reading import Read, read_all
-from tritonclip_search.indexing.report import OnProgress, Progress, Report
-from tritonclip_search.records import Kind, Record, file_id, folders_of, moment_id
-from tritonclip_search.sources.item import Item, Problem, Source
+from tritonclip_search.indexing.report import OnProgress, Position, Progress, Report
+from tritonclip_search.indexing.videos import Sampling, Videos
+from tritonclip_search.records import Kind, Record, file_id, folders_of, frame_id, moment_id
+from tritonclip_search.sources.item import Item, Problem, Source, is_video
 from tritonclip_search.sources.opening import is_gone
 from tritonclip_search.stores.store import Store
+from tritonclip_search.video.file import has_decoder
 
 _FILES = OneOf("kind", (Kind.IMAGE.value, Kind.VIDEO.value))
 _EMBEDDED = OneOf("error", ("",))
@@ -33,6 +35,7 @@ def index(
     *,
     prune: bool = False,
     retry: bool = False,
+    sampling: Sampling | None = None,
     on_progress: OnProgress = lambda _: None,
 ) -> Report:
     """Bring the collection `name` up to date with `sources`.
@@ -44,21 +47,32 @@ def index(
         sources: what it should hold; what it holds from elsewhere is left alone.
         prune: remove what has vanished from the sources.
         retry: try again what could not be embedded, though it has not changed.
-        on_progress: told after each file.
+        sampling: which frames of videos; one a second without.
+        on_progress: told after each file, and after each frame of a video.
 
     Raises:
         TritonClipError: of the server or the store; what was embedded until then is kept.
     """
-    return _Indexer(store, name, client, on_progress).run(sources, prune=prune, retry=retry)
+    indexer = _Indexer(store, name, client, sampling or Sampling(), on_progress)
+    return indexer.run(sources, prune=prune, retry=retry)
 
 
 class _Indexer:
-    def __init__(self, store: Store, name: str, client: Client, on_progress: OnProgress) -> None:
+    def __init__(
+        self,
+        store: Store,
+        name: str,
+        client: Client,
+        sampling: Sampling,
+        on_progress: OnProgress,
+    ) -> None:
         self._store = store
         self._name = name
         self._client = client
         self._info = client.info()
-        self._tell = on_progress
+        self._sampling = sampling
+        self._on_progress = on_progress
+        self._total = self._done = 0
         self._report = Report()
         self._batch = Batch(store, name)
         self._known: dict[str, tuple[int, int]] = {}  # path -> size, modified
@@ -75,8 +89,10 @@ class _Indexer:
         vanished = [p for p in unseen if any(s.covers(p) for s in sources) and is_gone(p)]
         if fresh:
             self._recall(vanished)
+            self._total = len(fresh)
             try:
-                self._embed(fresh)
+                self._embed([item for item in fresh if not is_video(item.path)])
+                self._embed_videos([item for item in fresh if is_video(item.path)])
             finally:
                 self._batch.write()
         moved = {path for path in vanished if path not in self._known}
@@ -112,22 +128,16 @@ class _Indexer:
     def _embed(self, fresh: Sequence[Item]) -> None:
         waiting: deque[Record] = deque()  # whose vectors are in flight
         reasons: dict[int, str] = {}
-        done = 0
 
         def note(error: InvalidInput) -> None:
             reasons[error.index or 0] = error.reason
-
-        def advance() -> None:
-            nonlocal done
-            done += 1
-            self._tell(Progress(len(fresh), done))
 
         def sent() -> Iterator[bytes]:
             with closing(read_all(fresh, self._info.max_image_bytes)) as reads:
                 while chunk := list(islice(reads, _CHUNK)):
                     for read in self._without_vectors(chunk):
                         if read is None:
-                            advance()
+                            self._advance()
                         else:
                             waiting.append(read.record(self._info.precision))
                             yield read.encoded
@@ -143,7 +153,60 @@ class _Indexer:
                 else:
                     self._report.added += 1
                 self._batch.add(replace(record, vector=vector))
-            advance()
+            self._advance()
+
+    def _embed_videos(self, fresh: Sequence[Item]) -> None:
+        if not fresh:
+            return
+        if not has_decoder():
+            reason = f'{len(fresh):,} videos need PyAV. pip install "tritonclip[video]"'
+            self._report.failed.append(Problem(fresh[0].path, reason))
+            return
+        reasons: dict[int, str] = {}
+
+        def note(error: InvalidInput) -> None:
+            reasons[error.index or 0] = error.reason
+
+        def tell(position: Position | None) -> None:
+            if position is None:
+                self._advance()
+            else:
+                self._on_progress(Progress(self._total, self._done, position))
+
+        videos = Videos(
+            self._store,
+            self._name,
+            self._batch,
+            self._report,
+            self._info.precision,
+            recognise=self._recognise,
+            on_position=tell,
+            sampling=self._sampling,
+        )
+        frames = videos.frames(fresh, set(self._known))
+        with closing(frames):
+            for position, vector in enumerate(self._client.stream_images(frames, on_error=note)):
+                videos.take(vector, reasons.pop(position, ""))
+        videos.finish()
+
+    def _recognise(self, item: Item, sha256: str) -> bool:
+        """Whether a video is recorded, here or where it has vanished, as it is now."""
+        if item.path in self._known:
+            where = OneOf("file", (file_id(item.path),))
+            recorded = list(self._store.scan(self._name, where=where, vectors=True))
+            if any(one.kind is Kind.VIDEO and one.sha256 == sha256 for one in recorded):
+                for old in recorded:
+                    self._batch.add(_as_now(old, item, taken=0))
+                self._report.unchanged += 1
+                return True
+        if paths := self._vanished.get(sha256):
+            self._move(paths.pop(), item)
+            return True
+        return False
+
+    def _advance(self) -> None:
+        self._done += 1
+        self._on_progress(Progress(self._total, self._done))
 
     def _without_vectors(self, chunk: Sequence[Read | Problem]) -> Iterator[Read | None]:
         """What has to be embedded; None for each of the others, which is dealt with."""
@@ -155,29 +218,28 @@ class _Indexer:
         for read in reads:
             old = recorded.get(read.id)
             if old is not None and old.sha256 == read.facts.sha256:
-                self._batch.add(self._as_now(old, read))
+                self._batch.add(_as_now(old, read.item, read.facts.taken))
                 self._report.unchanged += 1
                 yield None
             elif paths := self._vanished.get(read.facts.sha256):
-                self._move(paths.pop(), read)
+                self._move(paths.pop(), read.item, read.facts.taken)
                 yield None
             else:
                 yield read
 
-    def _move(self, path: str, read: Read) -> None:
+    def _move(self, path: str, item: Item, taken: int = 0) -> None:
         """Write what is recorded of a file that has vanished under the path where it is now."""
+        own = file_id(item.path)
         for old in self._recorded("file", [file_id(path)], vectors=True):
-            new = replace(self._as_now(old, read), id=read.id, file=read.id, path=read.item.path)
+            new = replace(_as_now(old, item, taken), id=own, file=own, path=item.path)
             new = replace(new, folders=folders_of(new.path))
             if old.kind is Kind.MOMENT:
                 new = replace(new, id=moment_id(new.path, old.start, old.end))
+            elif old.kind is Kind.FRAME:
+                new = replace(new, id=frame_id(new.path, old.start))
             self._batch.add(new, instead_of=old.id)
         del self._known[path]
         self._report.moved += 1
-
-    def _as_now(self, old: Record, read: Read) -> Record:
-        date = read.facts.taken or read.item.modified
-        return replace(old, size=read.item.size, modified=read.item.modified, date=date)
 
     def _remove(self, paths: Sequence[str]) -> None:
         for some in _chunks([file_id(path) for path in paths]):
@@ -191,6 +253,13 @@ class _Indexer:
         for some in _chunks(values):
             where: Filter = OneOf(field, tuple(some))
             yield from self._store.scan(self._name, where=where, vectors=vectors)
+
+
+def _as_now(old: Record, item: Item, taken: int) -> Record:
+    """As the file is now; `taken` is what its EXIF says."""
+    is_dated = old.date != old.modified and old.kind is not Kind.IMAGE
+    date = old.date if is_dated else taken or item.modified
+    return replace(old, size=item.size, modified=item.modified, date=date)
 
 
 def _chunks(values: Sequence[str]) -> Iterator[Sequence[str]]:

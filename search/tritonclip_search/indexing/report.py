@@ -25,18 +25,35 @@ class Report:
     """Of the vanished."""
     unreadable: list[Problem] = field(default_factory=list)
     """Recorded with their reasons, and not tried again until they change."""
+    damaged: list[Problem] = field(default_factory=list)
+    """Ranges of videos that could not be decoded; the rest of them is there."""
     failed: list[Problem] = field(default_factory=list)
     """Not recorded, and tried again next time: closed to this user, a name that is not UTF-8."""
 
+    video_seconds: float = 0.0
+    """Of videos, that were embedded."""
+
     @property
     def embedded(self) -> int:
-        """How many vectors were made."""
+        """How many files were."""
         return self.added + self.changed
 
     @property
     def seen(self) -> int:
-        """How many pictures were there."""
+        """How many pictures and videos were there."""
         return self.embedded + self.moved + self.unchanged + len(self.unreadable)
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far an indexer is in a video, in seconds."""
+
+    path: str
+    time: float
+    duration: float
+    """0 where the file does not say."""
+    done: float
+    """Of it, in this run: an earlier one may have done a part."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +64,8 @@ class Progress:
     """Files that are new or seem changed."""
     done: int
     """Of them."""
+    video: Position | None = None
+    """Within the one that is next, if it is a video."""
 
 
 OnProgress: TypeAlias = Callable[[Progress], object]

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import BinaryIO, TypeAlias
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic"),
     *(".heif", ".jxl"),
 )
 """Endings of the files in a folder that are taken for pictures, in lower case."""
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".flv"),
+    *(".wmv", ".3gp", ".ogv"),
+)
+"""Endings of those that are taken for videos. Not `.ts`, as more of these are TypeScript."""
+MEDIA_SUFFIXES = (*SUFFIXES, *VIDEO_SUFFIXES)
+
+
+def is_video(path: str) -> bool:
+    """Whether a file is taken for a video; a `.ts` is, where it was asked for by its name."""
+    return path.lower().endswith((*VIDEO_SUFFIXES, ".ts"))
 
 
 @dataclass(frozen=True)
@@ -25,6 +36,8 @@ class Item:
     """Microseconds since 1970 UTC; 0 where its home does not say."""
     read: Callable[[int], bytes]
     """Its first so many bytes. Raises OSError."""
+    open: Callable[[], BinaryIO]
+    """The whole of it, which can seek. Raises OSError."""
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import tarfile
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any, BinaryIO
 
-from tritonclip_search.sources.item import SUFFIXES, Found, Item, Problem
+from tritonclip_search.sources.item import MEDIA_SUFFIXES, Found, Item, Problem
 
 SHARD = ".tar"
 MEMBER = "!/"
@@ -21,7 +23,7 @@ _NOT_UTF8 = "its name is not UTF-8, so no store can hold it; rename it"
 
 
 def walk(folder: Path) -> Found:
-    """The pictures below a folder, those in its shards too, in the order of their names.
+    """The pictures and videos below a folder, those in its shards too, in the order of their names.
 
     Links are followed, each folder once: a loop of links ends where it began.
     """
@@ -43,13 +45,13 @@ def walk(folder: Path) -> Found:
         for entry in sorted_entries:
             if _is_folder(entry):
                 folders.append(entry.path)
-            elif entry.name.lower().endswith((*SUFFIXES, SHARD)):
+            elif entry.name.lower().endswith((*MEDIA_SUFFIXES, SHARD)):
                 yield from file(entry.path)
         waiting.extend(reversed(folders))
 
 
 def file(path: str | Path) -> Found:
-    """One picture, or those in a shard."""
+    """One file, or those in a shard."""
     absolute = os.path.abspath(path)
     try:
         absolute.encode()
@@ -69,7 +71,8 @@ def file(path: str | Path) -> Found:
     if named.lower().endswith(SHARD):
         yield from _shard(named, modified)
     else:
-        yield Item(named, status.st_size, modified, partial(_read, absolute))
+        reading = partial(_read, absolute), partial(_open, absolute)
+        yield Item(named, status.st_size, modified, *reading)
 
 
 def read(path: str, limit: int) -> bytes:
@@ -78,13 +81,16 @@ def read(path: str, limit: int) -> bytes:
     Raises:
         OSError: it is not there, or cannot be read.
     """
-    shard, separator, _ = path.partition(SHARD + MEMBER)
-    if not separator:
-        return _read(path, limit)
-    member = _members(shard + SHARD, os.stat(shard + SHARD).st_mtime_ns).get(path)
-    if member is None:
-        raise FileNotFoundError(2, "no such file in the shard", path)
-    return member.read(limit)
+    return _read(path, limit) if SHARD + MEMBER not in path else _member(path).read(limit)
+
+
+def open_file(path: str) -> BinaryIO:
+    """A file, or a member of a shard, which can seek.
+
+    Raises:
+        OSError: it is not there, or cannot be read.
+    """
+    return _open(path) if SHARD + MEMBER not in path else _member(path).open()
 
 
 def is_gone(path: str) -> bool:
@@ -97,6 +103,14 @@ def is_gone(path: str) -> bool:
     except OSError:
         return False
     return bool(separator) and path not in _members(shard + SHARD, status.st_mtime_ns)
+
+
+def _member(path: str) -> Item:
+    shard = path.partition(SHARD + MEMBER)[0] + SHARD
+    member = _members(shard, os.stat(shard).st_mtime_ns).get(path)
+    if member is None:
+        raise FileNotFoundError(2, "no such file in the shard", path)
+    return member
 
 
 @lru_cache(maxsize=1)
@@ -114,13 +128,14 @@ def _shard(path: str, modified: int) -> Found:
     try:
         with tarfile.open(path, "r:") as members:
             for member in members:
-                if member.isfile() and member.name.lower().endswith(SUFFIXES):
+                if member.isfile() and member.name.lower().endswith(MEDIA_SUFFIXES):
                     read = partial(_read_member, path, member.offset_data, member.size)
                     name = member.name.removeprefix("./")
                     if printable(name) != name:
                         yield Problem(path + MEMBER + printable(name), _NOT_UTF8)
                         continue
-                    yield Item(path + MEMBER + name, member.size, modified, read)
+                    whole = partial(_open_member, path, member.offset_data, member.size)
+                    yield Item(path + MEMBER + name, member.size, modified, read, whole)
     except (OSError, tarfile.TarError) as error:
         yield Problem(path, f"cannot be read to its end as a tar file: {error}")
 
@@ -134,6 +149,46 @@ def _read_member(path: str, offset: int, size: int, limit: int) -> bytes:
     with open(path, "rb") as opened:
         opened.seek(offset)
         return opened.read(min(size, limit))
+
+
+def _open(path: str) -> BinaryIO:
+    return open(path, "rb")
+
+
+def _open_member(path: str, offset: int, size: int) -> BinaryIO:
+    return io.BufferedReader(_Member(path, offset, size))
+
+
+class _Member(io.RawIOBase):
+    """A part of a file, as a file."""
+
+    def __init__(self, path: str, offset: int, size: int) -> None:
+        self._file = io.FileIO(path)
+        self._offset = offset
+        self._size = size
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        left = max(0, min(len(buffer), self._size - self._at))
+        self._file.seek(self._offset + self._at)
+        count = self._file.readinto(memoryview(buffer)[:left]) or 0
+        self._at += count
+        return count
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -6,6 +6,7 @@ import glob
 from collections.abc import Iterable
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import BinaryIO
 
 from tritonclip_search.errors import SourceError
 from tritonclip_search.sources import local
@@ -71,6 +72,20 @@ def read(path: str, limit: int) -> bytes:
 
         return remote.read(path, limit)
     return local.read(path, limit)
+
+
+def open_file(path: str) -> BinaryIO:
+    """The whole of what was indexed from `path`, which can seek.
+
+    Raises:
+        OSError: it is no longer there, or cannot be read.
+        SourceError: its library is missing.
+    """
+    if "://" in path:
+        from tritonclip_search.sources import remote
+
+        return remote.open_file(path)
+    return local.open_file(path)
 
 
 def is_gone(path: str) -> bool:

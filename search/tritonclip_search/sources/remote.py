@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from functools import partial
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from tritonclip_search.errors import SourceError
-from tritonclip_search.sources.item import SUFFIXES, Found, Item
+from tritonclip_search.sources.item import MEDIA_SUFFIXES, Found, Item
 
 
 def find(url: str) -> Found:
-    """The pictures below a URL, or the one that it is.
+    """The pictures and videos below a URL, or the one that it is.
 
     Raises:
         SourceError: it cannot be listed.
@@ -24,9 +24,10 @@ def find(url: str) -> Found:
         filesystem.invalidate_cache()  # whoever watches looks anew each time
         listed = filesystem.find(path, detail=True)
     for name, info in sorted(listed.items()):
-        if name.lower().endswith(SUFFIXES):
+        if name.lower().endswith(MEDIA_SUFFIXES):
             whole = str(filesystem.unstrip_protocol(name))
-            yield Item(whole, int(info["size"]), _modified(info), partial(_read, filesystem, name))
+            reading = partial(_read, filesystem, name), partial(_open_file, filesystem, name)
+            yield Item(whole, int(info["size"]), _modified(info), *reading)
 
 
 def read(url: str, limit: int) -> bytes:
@@ -37,6 +38,16 @@ def read(url: str, limit: int) -> bytes:
     """
     filesystem, path = _open(url)
     return _read(filesystem, path, limit)
+
+
+def open_file(url: str) -> BinaryIO:
+    """What a URL leads to, which can seek.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    filesystem, path = _open(url)
+    return _open_file(filesystem, path)
 
 
 def _open(url: str) -> tuple[Any, str]:
@@ -75,6 +86,16 @@ def _read(filesystem: Any, path: str, limit: int) -> bytes:
         raise
     except Exception as error:  # libraries raise what they like
         raise OSError(0, f"{type(error).__name__}: {error}") from error
+
+
+def _open_file(filesystem: Any, path: str) -> BinaryIO:
+    try:
+        opened: BinaryIO = filesystem.open(path, "rb")
+    except OSError:
+        raise
+    except Exception as error:  # libraries raise what they like
+        raise OSError(0, f"{type(error).__name__}: {error}") from error
+    return opened
 
 
 def _modified(info: dict[str, Any]) -> int:

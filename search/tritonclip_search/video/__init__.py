@@ -8,6 +8,9 @@
 Needs PyAV, which brings FFmpeg: `pip install "tritonclip[video]"`.
 """
 
+from tritonclip_search.video.damage import Damage
+from tritonclip_search.video.pooling import pooled
 from tritonclip_search.video.sampling import Frame, sample
+from tritonclip_search.video.segmenting import Segment, Stretch, segments
 
-__all__ = ["Frame", "sample"]
+__all__ = ["Damage", "Frame", "Segment", "Stretch", "pooled", "sample", "segments"]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
 from fractions import Fraction
+from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from tritonclip_search.errors import VideoError
+from tritonclip_search.filter_values import microseconds
 from tritonclip_search.video.damage import Damage, DamageLog
 
 if TYPE_CHECKING:
@@ -93,6 +96,18 @@ class Video:
         if stream.duration is not None:
             return float(stream.duration * self._time_base)
         return float(self._container.duration or 0) / 1_000_000
+
+    @property
+    def taken(self) -> int:
+        """When it was, as its header says: microseconds since 1970 UTC; 0 where it does not."""
+        try:
+            moment = datetime.fromisoformat(
+                self._container.metadata.get("creation_time", "").replace("Z", "+00:00")
+            )
+        except ValueError:
+            return 0
+        aware = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+        return max(0, microseconds(aware))
 
     def seek(self, time: float) -> None:
         """Go to a keyframe at or before `time`, seconds; to the last one where the file knows."""
@@ -208,6 +223,11 @@ class Video:
     def _time(self, packet: Packet) -> float | None:
         stamp = packet.dts if packet.pts is None else packet.pts
         return None if stamp is None else float(stamp * self._time_base) - self._offset
+
+
+def has_decoder() -> bool:
+    """Whether PyAV is installed."""
+    return find_spec("av") is not None
 
 
 def _library() -> Any:
