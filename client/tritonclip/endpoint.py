@@ -63,6 +63,8 @@ def parse_endpoint(url: str) -> Endpoint:
     protocol, tls = _SCHEMES[scheme]
     if not host:
         raise InvalidArgument(f"cannot connect to {url!r}: no host; write e.g. '127.0.0.1:8001'")
+    if port == 0:
+        raise InvalidArgument(f"cannot connect to {url!r}: no server listens on port 0")
     if parts.query or parts.fragment or parts.username or (path and protocol == "grpc"):
         raise InvalidArgument(f"cannot connect to {url!r}: write just {scheme}://host:port")
     return Endpoint(protocol, tls, host, port or _DEFAULT_PORTS[scheme], path)

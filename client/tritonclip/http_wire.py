@@ -158,6 +158,12 @@ class HttpWire:
         try:
             message = str(json.loads(reply.body)["error"])
         except (ValueError, KeyError, TypeError):
+            if reply.status in (404, 405):  # not as Triton says it
+                raise WrongProtocol(
+                    f"what answers at {self._endpoint} (HTTP {reply.status}) is not Triton's HTTP "
+                    f"port, which is 8000 by default: 8002 is that of its metrics, and gRPC's is "
+                    f"8001"
+                ) from None
             message = reply.body[:200].decode(errors="replace").strip() or "no explanation"
         where = f"{self._endpoint} (HTTP {reply.status})"
         if reply.status in (429, 502, 503):

@@ -26,6 +26,8 @@ def test_a_url_says_protocol_host_and_port(url, meaning):
         "",
         "ftp://triton",
         "triton:port",
+        "triton:0",
+        "triton:99999",
         "http://",
         "grpc://triton/path",
         "http://a?b",

@@ -111,9 +111,24 @@ def _plain_errors(reference: Reference) -> Iterator[None]:
             "are refused. Ask their author for safetensors, or save the state_dict as that."
         ) from error
     except Exception as error:  # open_clip, timm, transformers and torch raise what they like
-        raise CheckpointError(f"cannot load {reference.text}: {_first_lines(error)}") from error
+        raise CheckpointError(_plain(reference, error)) from error
     finally:
         root.setLevel(level)
+
+
+# What PyTorch and open_clip say where a tensor has another shape or name than the architecture's.
+_SLIPS = (AssertionError, AttributeError, IndexError, KeyError)
+_MISFITS = ("size mismatch", "width changed", "Missing key(s)", "Unexpected key(s)")
+
+
+def _plain(reference: Reference, error: Exception) -> str:
+    text = _first_lines(error)
+    if isinstance(error, _SLIPS) or any(sign in text for sign in _MISFITS):
+        return (
+            f"{reference.text}: the weights are of another architecture than {reference.title}, or "
+            f"its configuration is damaged ({text})"
+        )
+    return f"cannot load {reference.text}: {text}"
 
 
 def _first_lines(error: Exception, limit: int = 600) -> str:

@@ -3,6 +3,7 @@
 import json
 import pickle
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,8 +103,37 @@ def test_weights_of_another_shape_are_refused(
     shutil.copytree(checkpoint_folder("resnet"), folder)
     shutil.copy(checkpoint_folder("siglip") / "open_clip_model.safetensors", folder)
 
-    with pytest.raises(CheckpointError, match="cannot load"):
+    with pytest.raises(CheckpointError, match="weights are of another architecture than mixed"):
         load(parse(str(folder)))
+
+
+def some_zip(file: Path) -> None:
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("pictures/a.jpg", b"0" * 100)
+
+
+def cut_off(file: Path) -> None:
+    torch.save({"weight": torch.zeros(1000)}, file)
+    file.write_bytes(file.read_bytes()[:2000])
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "what"),
+    [
+        ("weights.zip", some_zip, "is a zip archive, but holds no weights"),
+        ("weights.pt", cut_off, "is a zip archive whose end is missing"),
+        ("weights.pt", lambda file: file.write_bytes(b""), "is empty"),
+        ("weights.pt", lambda file: file.write_text("<html>Not found"), "is not a file of weights"),
+        ("w.safetensors", lambda file: file.write_bytes(b"\xff" * 64), "is no safetensors file"),
+    ],
+)
+def test_a_file_that_holds_no_weights_is_named_for_what_it_is(
+    name: str, write: Callable[[Path], object], what: str, tmp_path: Path
+) -> None:
+    write(tmp_path / name)
+
+    with pytest.raises(CheckpointError, match=rf"{name} {what}"):
+        load(parse(f"RN50:{tmp_path / name}"))
 
 
 def test_a_local_weights_file_goes_with_its_architecture(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tritonclip_export.bundle import ImageSpec, Source
+from tritonclip_export.checkpoint import weights_file
 from tritonclip_export.checkpoint.dual_encoder import (
     DualEncoder,
     similarity_of,
@@ -117,8 +118,8 @@ def load(
         language: the code that NLLB's tokenizer puts in front of texts.
 
     Raises:
-        CheckpointError: no weights were named, or a seed as well as weights; files are missing;
-            the weights want the other activation; the tokenizer has no such language.
+        CheckpointError: no weights were named, or a seed as well as weights; files are missing, or
+            no weights; the weights want the other activation; the tokenizer has no such language.
         Exception: whatever open_clip raises.
     """
     import open_clip
@@ -130,6 +131,8 @@ def load(
     _check_weights(reference, random_seed)
     quick_gelu.check(reference)
     files = checkpoint_files.find(reference, folder, source)
+    if files.weights is not None and Path(files.weights).is_file():
+        weights_file.check(Path(files.weights))
     if random_seed is not None:
         torch.manual_seed(random_seed)
     with torch.no_grad(), tempfile.TemporaryDirectory(prefix="tritonclip-") as scratch:
