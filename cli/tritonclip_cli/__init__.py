@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Callable
 from typing import Annotated
@@ -115,8 +116,20 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
+        _drop_output()
         sys.exit(141)
     except Exception as error:
         if debug:
             raise
-        sys.exit(report(error))
+        status = report(error)
+        if isinstance(error, OSError):
+            _drop_output()
+        sys.exit(status)
+
+
+def _drop_output() -> None:
+    """Let go what standard output holds still: Python would complain at its end, too."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -26,14 +26,11 @@ from tritonclip_cli.options import (
     LabelsFile,
     Template,
 )
-from tritonclip_cli.values import ANY_NAME, new_file
+from tritonclip_cli.values import ANY_NAME, new_file, shown
 from tritonclip_export.samples import decoded, images_in, texts_in
 
 if TYPE_CHECKING:
-    from tritonclip.types import Classification, FloatArray
-    from tritonclip_cli.embedding_files import Writer
-
-    Stream = Callable[[Iterator[str]], Iterator[FloatArray]]
+    from tritonclip.types import Classification
 
 
 def embed(
@@ -55,54 +52,62 @@ def embed(
         new_file("A .npy, .npz, .parquet or .jsonl file. [jsonl, stdout]", "--output", "-o"),
     ] = None,
     encoding: Encoding = UTF8,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", help="Replace also what has more vectors, or is something else."
+        ),
+    ] = False,
     connection: Connection,
     json: Json = False,
 ) -> None:
     """Embed images or texts.
 
     An image that cannot be embedded is reported and left out (in a .npy, which has no names, its
-    row is NaN); the others are written all the same, and the exit status is 1.
+    row is NaN); the others are written all the same, and the exit status is 1. What is interrupted
+    goes on where it was when it is run again.
     """
-    from tritonclip_cli.embedding_files import open_writer
+    from tritonclip_cli import embedding_files
+    from tritonclip_cli.embedding_run import Run, Stream, journal_beside
 
     began = time.monotonic()
-    failed: list[InvalidInput] = []
+    target = None if to is None else embedding_files.check(to, overwrite=overwrite)
+    there = 0 if target is None or overwrite else embedding_files.rows_in(target) or 0
     items = lines_of(inputs, encoding) if text else _image_files(inputs)
     with connection.client() as client, _counting(quiet=to is None or json) as show:
-        dim = client.info().dim
-        stream: Stream = partial(client.stream_images, on_error=failed.append)
-        if text:
-            stream = partial(client.stream_texts, long=long, on_error=failed.append)
-        with open_writer(to, dim=dim) as writer:
-            count = _write(writer, items, stream, show)
-            if not count:
-                raise InvalidArgument(f"nothing to embed in {' '.join(inputs)!r}")
-    embedded = count - len(failed)
+        model = client.info()
+        kind = f"texts, long: {long}" if text else "images"
+        stream: Stream = partial(client.stream_texts, long=long) if text else client.stream_images
+        with (
+            journal_beside(target, model, kind, anew=overwrite) as journal,
+            embedding_files.open_writer(target, dim=model.dim, keep=there) as writer,
+        ):
+            run = Run(writer, journal, are_files=not text)
+            run.through(items, stream, show)
+            if not run.count:
+                raise InvalidArgument(f"nothing to embed in {shown(' '.join(inputs))!r}")
+            _name(run.failed)
+    embedded = run.count - len(run.failed)
     if to is not None and json:
-        messages = [str(error) for error in failed]
-        output.print_json({"output": to, "embedded": embedded, "dim": dim, "failed": messages})
+        messages = [str(error) for error in run.failed]
+        output.print_json(
+            {
+                "output": to,
+                "embedded": embedded,
+                "earlier": run.earlier,
+                "dim": model.dim,
+                "failed": messages,
+            }
+        )
     elif to is not None:
-        rate = count / (time.monotonic() - began)
-        output.console().print(f"{embedded} x {dim} -> [bold]{to}[/]  [dim]{rate:,.0f} a second[/]")
-    _report(failed)
-
-
-def _write(
-    writer: Writer, items: Iterator[str], stream: Stream, show: Callable[[int], None]
-) -> int:
-    """Write each item's vector as it comes; gives their number."""
-    waiting: deque[str] = deque()  # names whose vectors are in flight
-
-    def remembered() -> Iterator[str]:
-        for item in items:
-            waiting.append(item)
-            yield item
-
-    count = 0
-    for count, vector in enumerate(stream(remembered()), 1):
-        writer.write(waiting.popleft(), vector)
-        show(count)
-    return count
+        rate = (run.count - run.earlier) / (time.monotonic() - began)
+        earlier = f", {run.earlier:,} of them by an earlier run" if run.earlier else ""
+        output.console().print(
+            f"{embedded} x {model.dim}{earlier} -> [bold]{shown(to)}[/]  "
+            f"[dim]{rate:,.0f} a second[/]"
+        )
+    if run.failed:
+        raise typer.Exit(1)
 
 
 def classify(
@@ -202,10 +207,14 @@ def info(connection: Connection, json: Json = False) -> None:
 
 def _report(failed: Sequence[InvalidInput]) -> None:
     """Name what could not be embedded, and end with status 1 if there was any."""
-    for error in failed:
-        print(f"failed: {error}", file=sys.stderr)
+    _name(failed)
     if failed:
         raise typer.Exit(1)
+
+
+def _name(failed: Sequence[InvalidInput]) -> None:
+    for error in failed:
+        print(f"failed: {error}", file=sys.stderr)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Embedding files, read back by the libraries people read them with."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from tritonclip.errors import InvalidArgument
-from tritonclip_cli.embedding_files import FORMATS, open_writer
+from tritonclip_cli.embedding_files import (
+    FORMATS,
+    NotWrittenError,
+    check,
+    open_writer,
+    rows_in,
+)
 
 ROWS = np.random.default_rng(0).normal(size=(5, 7)).astype(np.float32)
 NAMES = ["a.jpg", "b c.png", "日本.webp", "d", "e"]
@@ -66,9 +73,49 @@ def test_a_failure_half_way_leaves_the_previous_file(format: str, tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
 
 
-@pytest.mark.parametrize("name", ["vectors.csv", "vectors", "no/such/folder/vectors.npy"])
+@pytest.mark.parametrize(
+    "name", ["vectors.csv", "vectors", "no/such/folder/vectors.npy", "notes.jsonl", "pipe.npy"]
+)
 def test_a_file_that_cannot_be_written_is_refused_before_the_work(
     name: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(InvalidArgument), open_writer(tmp_path / name, dim=7):
-        pytest.fail("the block must not be entered")
+    (tmp_path / "notes.jsonl").write_text('{"text": "not of ours"}\n')
+    os.mkfifo(tmp_path / "pipe.npy")
+
+    with pytest.raises(InvalidArgument, match=name):
+        check(tmp_path / name, overwrite=False)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_result_replaces_only_what_has_no_more_vectors(format: str, tmp_path: Path) -> None:
+    file = tmp_path / f"vectors{format}"
+    write(file)
+    before = file.read_bytes()
+    there = rows_in(file)
+
+    with pytest.raises(NotWrittenError, match="holds 4 vectors and this run has 1"):
+        write_rows(file, ["a.jpg"], keep=there or 0)
+    with pytest.raises(NotWrittenError, match="nothing could be embedded"):
+        write_rows(file, [])
+
+    assert there == len(NAMES) - 1
+    assert file.read_bytes() == before
+    write_rows(file, ["a.jpg"])
+    assert rows_in(file) == 1
+
+
+def test_a_result_goes_where_a_link_leads(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    link = tmp_path / "vectors.npz"
+    link.symlink_to("disk/vectors.npz")
+
+    write(check(link, overwrite=False))
+
+    assert link.is_symlink()
+    assert rows_in(tmp_path / "disk/vectors.npz") == 4
+
+
+def write_rows(file: Path, names: list[str], keep: int = 0) -> None:
+    with open_writer(file, dim=7, keep=keep) as writer:
+        for name in names:
+            writer.write(name, ROWS[0])
