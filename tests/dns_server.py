@@ -14,7 +14,7 @@ _NAME_OF_THE_QUESTION = 0xC00C
 
 
 class DnsServer:
-    """Answers every question for an IPv4 address with `addresses`, which may be changed meanwhile."""
+    """Answers every question for IPv4 addresses with `addresses`, which may change meanwhile."""
 
     def __init__(self, addresses: Sequence[str]) -> None:
         self.addresses = list(addresses)

@@ -46,9 +46,9 @@ CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
     # Look for a restarted server about as often as requests are retried, not every two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
-    # A name may stand for several servers, as that of a Kubernetes service without an address of its
-    # own does: take them in turns, rather than send everything to the first. They are looked up
-    # again when a connection ends, but no more than once a second.
+    # A name may stand for several servers, as that of a Kubernetes service without an address of
+    # its own does: take them in turns, rather than send everything to the first. They are looked
+    # up again when a connection ends, but no more than once a second.
     ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
     ("grpc.dns_min_time_between_resolutions_ms", 1_000),
 )
