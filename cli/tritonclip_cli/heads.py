@@ -10,9 +10,9 @@ import typer
 
 from tritonclip_cli import output
 from tritonclip_cli.archive_output import escaped, linked
-from tritonclip_cli.archives import Place, Template, Where
+from tritonclip_cli.archives import Place, Where
 from tritonclip_cli.moderating import Pictures, pictures_of
-from tritonclip_cli.options import Connection, Json
+from tritonclip_cli.options import Connection, Json, Template
 from tritonclip_cli.queries import templates_from
 
 if TYPE_CHECKING:

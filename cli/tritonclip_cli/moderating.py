@@ -16,9 +16,10 @@ from tritonclip.errors import InvalidArgument
 from tritonclip_cli import output
 from tritonclip_cli.archives import Place, Where
 from tritonclip_cli.groups import Group
-from tritonclip_cli.options import Connection, Json, file
+from tritonclip_cli.options import Connection, Json
 from tritonclip_cli.policy_output import print_moderated
 from tritonclip_cli.queries import lines_of
+from tritonclip_cli.values import file
 
 if TYPE_CHECKING:
     from tritonclip import Client

@@ -14,13 +14,14 @@ import typer
 from tritonclip_cli import output
 from tritonclip_cli.archives import Place
 from tritonclip_cli.groups import Group
-from tritonclip_cli.options import Connection, Json, file
+from tritonclip_cli.options import Connection, Json
 from tritonclip_cli.policy_output import (
     calibrated_json,
     print_calibrated,
     print_evaluated,
     print_findings,
 )
+from tritonclip_cli.values import file
 
 if TYPE_CHECKING:
     from tritonclip import Client
