@@ -67,7 +67,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         serving.doctor,
     ),
     "Query a running server": (queries.embed, queries.classify, queries.info),
-    "An archive of pictures": (
+    "An archive of pictures and videos": (
         archives.index,
         archives.search,
         archives.duplicates,

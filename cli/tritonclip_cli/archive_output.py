@@ -10,12 +10,15 @@ from tritonclip_cli import output
 
 if TYPE_CHECKING:
     from tritonclip_search import Collection, Hit, Record, Report
+    from tritonclip_search.indexing.report import Position
     from tritonclip_search.space import Description
     from tritonclip_search.stores.store import Store
 
 
 def print_report(report: Report, archive: Collection, seconds: float) -> None:
     """What an indexer did, for people."""
+    from tritonclip_search.video.timecode import clock
+
     console = output.console()
     parts = {
         "added": report.added,
@@ -36,10 +39,35 @@ def print_report(report: Report, archive: Collection, seconds: float) -> None:
         if len(left) > 5:
             console.print(f"  and {len(left) - 5:,} more")
     rate = f", {report.embedded / seconds:,.0f} a second" if report.embedded else ""
+    if report.video_seconds:
+        rate = (
+            f", {clock(report.video_seconds)} of video at "
+            f"{report.video_seconds / seconds:,.0f} x real time"
+        )
     console.print(
-        f"collection [bold]{archive.name}[/]: {len(archive):,} pictures, {archive.method.name}  "
+        f"collection [bold]{archive.name}[/]: {counted(archive)}, {archive.method.name}  "
         f"[dim]{seconds:.1f} s{rate}[/]"
     )
+
+
+def counted(archive: Collection) -> str:
+    """How much of what a collection holds."""
+    videos = archive.count("kind = video and error = ''")
+    pictures = len(archive) - videos
+    if not videos:
+        return f"{pictures:,} pictures"
+    parts = f"{videos:,} videos in {archive.count('kind = moment'):,} shots"
+    return f"{pictures:,} pictures, {parts}" if pictures else parts
+
+
+def position_text(position: Position, seconds: float) -> str:
+    """How far a video is after so many seconds, and how fast that was."""
+    from tritonclip_search.video.timecode import clock
+
+    name = position.path.rpartition("/")[2]
+    whole = f" of {clock(position.duration)}" if position.duration else ""
+    rate = f", {position.done / seconds:,.0f} x real time" if seconds > 1 else ""
+    return f"{escaped(name)} {clock(position.time)}{whole}{rate}"
 
 
 def print_changes(report: Report, *, json: bool) -> None:
@@ -64,6 +92,8 @@ def print_hits(hits: Sequence[Hit]) -> None:
     """A table whose paths are links."""
     from rich.table import Table
 
+    from tritonclip_search.video.timecode import span
+
     if not hits:
         output.console().print("nothing found")
         return
@@ -73,6 +103,9 @@ def print_hits(hits: Sequence[Hit]) -> None:
     if with_chance:
         table.add_column("probability", justify="right", no_wrap=True)
     table.add_column("path", overflow="fold")
+    with_time = any(hit.is_video for hit in hits)
+    if with_time:
+        table.add_column("time", no_wrap=True)
     table.add_column("size", no_wrap=True, style="dim")
     for hit in hits:
         record = hit.record
@@ -80,7 +113,9 @@ def print_hits(hits: Sequence[Hit]) -> None:
         if hit.near_duplicates:
             path += f" [dim]and {len(hit.near_duplicates)} like it[/]"
         chance = [f"{hit.probability:.1%}"] if with_chance else []
-        table.add_row(f"{hit.score:.3f}", *chance, path, f"{record.width} x {record.height}")
+        when = [span(hit.start, hit.end) if hit.is_video else ""] if with_time else []
+        size = f"{record.width} x {record.height}"
+        table.add_row(f"{hit.score:.3f}", *chance, path, *when, size)
     output.print_table(table)
 
 
@@ -89,12 +124,22 @@ def print_collections(described: Sequence[dict[str, Any]]) -> None:
     from rich.table import Table
 
     table = Table(box=None, header_style="bold")
-    for column in ("collection", "pictures", "not readable", "model", "dim", "vectors", "search"):
+    for column in (
+        "collection",
+        "pictures",
+        "videos",
+        "not readable",
+        "model",
+        "dim",
+        "vectors",
+        "search",
+    ):
         table.add_column(column)
     for facts in described:
         table.add_row(
             f"[bold]{facts['name']}[/]",
-            f"{facts['records'] - facts['unreadable']:,}",
+            f"{facts['pictures']:,}",
+            f"{facts['videos']:,}",
             f"{facts['unreadable']:,}",
             escaped(facts["source"]),
             str(facts["dim"]),
@@ -106,11 +151,18 @@ def print_collections(described: Sequence[dict[str, Any]]) -> None:
 
 def collection_json(store: Store, name: str, description: Description) -> dict[str, Any]:
     """What a store holds under a name."""
-    from tritonclip_search.filters import Not, OneOf
+    from tritonclip_search.filters import And, Not, OneOf
 
+    embedded = OneOf("error", ("",))
+    pictures, videos = (
+        store.count(name, where=And((OneOf("kind", (kind,)), embedded)))
+        for kind in ("image", "video")
+    )
     return {
         "name": name,
         "records": store.count(name),
+        "pictures": pictures,
+        "videos": videos,
         "unreadable": store.count(name, where=Not(OneOf("error", ("",)))),
         "source": description.space.source,
         "weights_sha256": description.space.weights_sha256,
@@ -125,13 +177,16 @@ def report_json(report: Report, archive: Collection) -> dict[str, Any]:
     """What an indexer did, as data."""
     return {
         "collection": archive.name,
-        "pictures": len(archive),
+        "pictures": archive.count("kind = image and error = ''"),
+        "videos": archive.count("kind = video and error = ''"),
         "added": report.added,
         "changed": report.changed,
         "moved": report.moved,
         "unchanged": report.unchanged,
         "vanished": report.vanished,
         "removed": report.removed,
+        "video_seconds": report.video_seconds,
+        "damaged": [str(problem) for problem in report.damaged],
         "unreadable": [str(problem) for problem in report.unreadable],
         "failed": [str(problem) for problem in report.failed],
     }
@@ -144,6 +199,10 @@ def hit_json(hit: Hit) -> dict[str, Any]:
         "path": hit.path,
         "score": hit.score,
         "probability": hit.probability,
+        "kind": record.kind.value,
+        "start": hit.start if hit.is_video else None,
+        "end": hit.end if hit.is_video else None,
+        "time": hit.time if hit.is_video else None,
         "size": record.size,
         "format": record.format,
         "width": record.width,

@@ -1,4 +1,4 @@
-"""`index`, `search`, `duplicates`, `tag` and `collections`: an archive of pictures, in a store."""
+"""`index`, `search`, `duplicates`, `tag`, `collections`: pictures and videos, in a store."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ from tritonclip.errors import InvalidArgument
 from tritonclip_cli import output
 from tritonclip_cli.archive_output import (
     collection_json,
+    counted,
     escaped,
     hit_json,
     linked,
+    position_text,
     print_changes,
     print_collections,
     print_hits,
@@ -44,6 +46,12 @@ def _known_store(url: str) -> None:
     StoreUrl.parse(url)
 
 
+def _known_rate(fps: float) -> None:
+    from tritonclip_search.video.sampling import check_fps
+
+    check_fps(fps)
+
+
 def _known_filter(where: str) -> None:
     from tritonclip_search.filters import parse
 
@@ -62,6 +70,9 @@ Store = Annotated[
     ),
 ]
 ARCHIVE = "archive"
+Fps = Annotated[
+    float, typer.Option(callback=check(_known_rate), help="Frames a second of new videos.")
+]
 Where = Annotated[
     str | None,
     typer.Option(
@@ -119,15 +130,25 @@ class Question(Group, panel="What to look for"):
     near_duplicates: Annotated[
         Literal["show", "group"], typer.Option(help="Show each, or group them with the best.")
     ] = "show"
+    per: Annotated[
+        Literal["moment", "clip", "frame"], typer.Option(help="What a hit of a video is.")
+    ] = "moment"
 
 
 @dataclass(frozen=True)
 class Looks(Group, panel="How to look at it"):
     """What becomes of the hits beside or instead of a table."""
 
-    show: Annotated[bool, typer.Option("--show", help="Look at the pictures in a browser.")] = False
+    show: Annotated[bool, typer.Option("--show", help="Look at the hits in a browser.")] = False
     page: Annotated[Path | None, new_file("Write that page, one HTML file, to here.")] = None
     sheet: Annotated[Path | None, new_file("Write a sheet of the pictures, a PNG, to here.")] = None
+    edl: Annotated[
+        Path | None, new_file("Write the moments for editing tools, CMX 3600, to here.")
+    ] = None
+    edl_fps: Annotated[
+        int,
+        typer.Option("--edl-fps", min=1, help="Frames a second of the project that reads it."),
+    ] = 25
     paths: Annotated[bool, typer.Option("--paths", help="Print only paths, one a line.")] = False
 
 
@@ -136,7 +157,7 @@ def index(
         list[str],
         typer.Argument(
             parser=ANY_NAME,
-            help="Folders, pictures, globs, tar shards, s3:// and so on. - reads lines of stdin.",
+            help="Folders, pictures, videos, globs, tar shards, s3:// and so on. - reads stdin.",
         ),
     ],
     *,
@@ -147,6 +168,10 @@ def index(
     half: Annotated[
         bool, typer.Option("--half", help="A new collection keeps half precision.")
     ] = False,
+    fps: Fps = 1.0,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Only keyframes of them, often 2 to 10 s apart.")
+    ] = False,
     watch: Annotated[
         bool, typer.Option("--watch", help="Go on and follow changes until Ctrl-C.")
     ] = False,
@@ -156,8 +181,8 @@ def index(
 ) -> None:
     """Bring a collection up to date with folders: only what is new or changed is embedded.
 
-    A picture that cannot be embedded is reported, and left alone until it changes; the exit status
-    is then 1. What is interrupted goes on where it was when it is run again.
+    What cannot be embedded is reported, and left alone until it changes; the exit status is then 1.
+    What is interrupted goes on where it was when it is run again.
     """
     with (
         place.open(connection, half=half) as archive,
@@ -166,10 +191,12 @@ def index(
         named = _sources(sources)
         if watch:
             changed = partial(print_changes, json=json)
-            archive.watch(named, changed, prune=prune, on_progress=on_progress)
+            archive.watch(named, changed, prune=prune, fps=fps, fast=fast, on_progress=on_progress)
         began = time.monotonic()
         try:
-            report = archive.add(named, prune=prune, retry=retry, on_progress=on_progress)
+            report = archive.add(
+                named, prune=prune, retry=retry, fps=fps, fast=fast, on_progress=on_progress
+            )
         except KeyboardInterrupt:
             print("stopped; what was embedded is kept. Run it again to go on", file=sys.stderr)
             raise
@@ -178,9 +205,11 @@ def index(
             output.print_json(report_json(report, archive))
         else:
             print_report(report, archive, seconds)
+    for problem in report.damaged:
+        print(f"damaged: {problem}", file=sys.stderr)
     for problem in (*report.unreadable, *report.failed):
         print(f"failed: {problem}", file=sys.stderr)
-    if report.unreadable or report.failed:
+    if report.unreadable or report.failed or report.damaged:
         raise typer.Exit(1)
 
 
@@ -193,7 +222,7 @@ def search(
     connection: Connection,
     json: Json = False,
 ) -> None:
-    """Find pictures by words, by other pictures, or by both."""
+    """Find pictures and moments of videos by words, by other pictures, or by both."""
     asked, images, unwanted = text or [], question.image or [], question.without or []
     with place.open(connection) as archive:
         began = time.monotonic()
@@ -207,19 +236,25 @@ def search(
             above=question.above,
             top=question.top,
             near_duplicates=question.near_duplicates,
+            per=question.per,
         )
         seconds = time.monotonic() - began
-        among = f"among {len(archive):,} pictures, {archive.method.name}"
+        among = f"among {counted(archive)}, {archive.method.name}"
     if json:
         output.print_json([hit_json(hit) for hit in hits])
     elif looks.paths:
-        sys.stdout.writelines(f"{hit.path}\n" for hit in hits)
+        sys.stdout.writelines(f"{path}\n" for path in dict.fromkeys(hit.path for hit in hits))
     else:
         print_hits(hits)
         output.console(stderr=True).print(f"[dim]{among}, {seconds * 1000:,.0f} ms[/]")
     title = " + ".join([*asked, *images]) + "".join(f", without {what}" for what in unwanted)
     if looks.show or looks.page is not None:
         _write_page(looks, title, among, hits)
+    if looks.edl is not None:
+        from tritonclip_search.looking.edl import edl
+
+        looks.edl.write_text(edl(title, hits, looks.edl_fps), encoding="utf-8")
+        output.console(stderr=True).print(f"edit list [bold]{escaped(str(looks.edl))}[/]")
     if looks.sheet is not None:
         from tritonclip_search.looking.sheet import sheet
 
@@ -356,16 +391,22 @@ def _progress(*, quiet: bool) -> Iterator[OnProgress]:
         progress.MofNCompleteColumn(),
         progress.TextColumn("[dim]{task.fields[rate]}"),
         progress.TimeRemainingColumn(),
+        progress.TextColumn("{task.fields[video]}"),
         console=output.console(stderr=True),
         transient=True,
     )
-    task = bar.add_task("", rate="")
+    task = bar.add_task("", rate="", video="")
+    began: dict[str, float] = {}  # when each video did
 
     def advance(now: Progress) -> None:
         bar.start()
         speed = bar.tasks[0].speed
         rate = f"{speed:,.0f} a second" if speed else ""
-        bar.update(task, total=now.total, completed=now.done, rate=rate)
+        video = ""
+        if now.video is not None:
+            seconds = time.monotonic() - began.setdefault(now.video.path, time.monotonic())
+            video = position_text(now.video, seconds)
+        bar.update(task, total=now.total, completed=now.done, rate=rate, video=video)
 
     try:
         yield advance

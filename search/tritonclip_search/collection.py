@@ -1,4 +1,4 @@
-"""A collection of pictures that is indexed, searched, tagged and weeded."""
+"""A collection of pictures and videos that is indexed, searched, tagged and weeded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from types import TracebackType
-from typing import Literal, NoReturn
+from typing import Literal, NoReturn, TypeAlias
 
 from tritonclip import Client
 from tritonclip.errors import InvalidArgument
@@ -16,7 +16,7 @@ from tritonclip.scoring import probabilities
 from tritonclip.types import FloatArray, ImageInput
 from tritonclip_search import filters
 from tritonclip_search.errors import CollectionNotFound, SourceError
-from tritonclip_search.filters import And, OneOf
+from tritonclip_search.filters import And, Filter, OneOf
 from tritonclip_search.groups import Threshold, find_threshold, group
 from tritonclip_search.hits import Hit, folded, scored
 from tritonclip_search.indexing.indexer import index
@@ -30,6 +30,7 @@ from tritonclip_search.space import Description, Space, VectorType
 from tritonclip_search.stores.opening import open_store
 from tritonclip_search.stores.store import Method, Store, check_name
 from tritonclip_search.stores.url import StoreUrl
+from tritonclip_search.video.moments import clips, moments
 from tritonclip_search.video.sampling import DEFAULT_FPS, check_fps
 
 DEFAULT_NAME = "pictures"
@@ -39,8 +40,15 @@ _SAMPLE = 64
 # Hits that are looked at where near-duplicates are folded, for each that is wanted.
 _FOLDED = 4
 _PAGE = 2048
+_CHUNK = 500
+# Frames and shots of videos that are looked at for each moment that is wanted.
+_WIDTH = 32
 # Records of whole files that were embedded.
 _FILES = And((OneOf("error", ("",)), OneOf("kind", (Kind.IMAGE.value, Kind.VIDEO.value))))
+
+_SINGLE = OneOf("kind", (Kind.IMAGE.value, Kind.FRAME.value))
+
+Per: TypeAlias = Literal["moment", "clip", "frame"]
 
 
 def open_collection(
@@ -162,8 +170,9 @@ class Collection:
         above: float | None = None,
         top: int = 20,
         near_duplicates: Literal["show", "group"] = "show",
+        per: Per = "moment",
     ) -> list[Hit]:
-        """The pictures that are nearest to a query, the nearest first.
+        """The pictures and moments of videos that are nearest to a query, the nearest first.
 
         Args:
             text: what to look for; several are added up.
@@ -176,6 +185,9 @@ class Collection:
             above: only hits with at least this score.
             top: how many at most.
             near_duplicates: "group" folds hits that are the same picture into the best of them.
+            per: what a hit of a video is: a "moment", put together of the frames and shots that
+                were found (see `video.moments`); a "clip", with the best moment of each video; or
+                a "frame".
 
         Raises:
             CollectionNotFound: it has not been made yet.
@@ -191,11 +203,46 @@ class Collection:
         vector = query.vector(self._client)
         folding = near_duplicates == "group"
         wanted = top * _FOLDED if folding else top
-        found = self._store.nearest(self.name, vector, top=wanted, where=condition)
-        hits = scored(found, vector, self._client.info(), is_one_text=query.is_one_text)
+        if per == "frame":
+            condition = filters.both(_SINGLE, condition)
+        hits = self._nearest(vector, wanted, condition, query.is_one_text, per)
         if above is not None:
             hits = [hit for hit in hits if hit.score >= above]
         return (folded(hits, self._client) if folding else hits)[:top]
+
+    def _nearest(
+        self,
+        vector: FloatArray,
+        wanted: int,
+        where: Filter | None,
+        is_one_text: bool,
+        per: Per,
+    ) -> list[Hit]:
+        """Hits by falling score, at least `wanted` where there are as many."""
+        looked = wanted
+        while True:
+            found = self._store.nearest(self.name, vector, top=looked, where=where)
+            hits = scored(found, vector, self._client.info(), is_one_text=is_one_text)
+            if per == "frame" or not any(hit.is_video for hit in hits):
+                return hits
+            made = moments(hits, self._wholes(hits, vector))
+            if per == "clip":
+                made = clips(made)
+            is_wide = looked >= _WIDTH * wanted
+            if (is_wide and len(made) >= wanted) or len(found) < looked:
+                return made
+            looked = max(4 * looked, _WIDTH * wanted)
+
+    def _wholes(self, hits: Sequence[Hit], vector: FloatArray) -> dict[str, float]:
+        """Scores of the whole videos that `hits` are of, by their ids."""
+        files = list({hit.record.file for hit in hits if hit.is_video})
+        scores = {}
+        for begin in range(0, len(files), _CHUNK):
+            ids = OneOf("id", tuple(files[begin : begin + _CHUNK]))
+            for record in self._store.scan(self.name, where=ids, vectors=True):
+                if record.vector is not None:
+                    scores[record.id] = float(record.vector @ vector)
+        return scores
 
     def duplicates(
         self, threshold: float | None = None, *, where: str | None = None
@@ -296,6 +343,11 @@ class Collection:
         condition = None if where is None else filters.parse(where)
         embedded = filters.both(OneOf("error", ("",)), condition)
         return self._store.scan(self.name, where=embedded, vectors=True)
+
+    def count(self, where: str | None = None) -> int:
+        """How many records there are, or are so; see `filters`."""
+        condition = None if where is None else filters.parse(where)
+        return self._store.count(self.name, where=condition)
 
     def __len__(self) -> int:
         """How many pictures and videos can be found."""

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from tritonclip_search.hits import Hit
-from tritonclip_search.looking.thumbnails import thumbnail
+from tritonclip_search.looking.thumbnails import of_hit
 from tritonclip_search.sources.local import MEMBER, SHARD
+from tritonclip_search.video.timecode import span
 
 _SIDE = 320
 
@@ -29,7 +30,7 @@ _HEAD = """<!DOCTYPE html>
        list-style: none; padding: 0; }}
   a {{ color: inherit; text-decoration: none; display: block; }}
   a:hover, a:focus-visible {{ outline: 2px solid; outline-offset: 4px; }}
-  img, .none {{ width: 100%; aspect-ratio: 1; object-fit: contain; background: #8882; }}
+  img, video, .none {{ width: 100%; aspect-ratio: 1; object-fit: contain; background: #8882; }}
   .none {{ display: grid; place-items: center; }}
   .path {{ overflow-wrap: anywhere; }}
   small {{ opacity: .7; }}
@@ -45,6 +46,8 @@ _FOOT = "</ol>\n</body>\n</html>\n"
 
 def page(title: str, subtitle: str, hits: Sequence[Hit]) -> str:
     """The HTML of a page on which each hit has its picture, score and path, and opens its file.
+
+    A moment of a video plays where it is, in what a browser can play.
 
     Args:
         title: what was asked.
@@ -72,18 +75,31 @@ def _entry(hit: Hit) -> str:
         others = html.escape("\n".join(other.path for other in hit.near_duplicates))
         score += f' · <span title="{others}">{len(hit.near_duplicates)} more like it</span>'
     name = path.rpartition("/")[2]
+    address = html.escape(link(hit.path))
+    picture = _inline(hit)
+    if not hit.is_video:
+        shown = '<div class="none">not readable now</div>'
+        if picture:
+            shown = f'<img alt="{name}" loading="lazy" src="{picture}">'
+        return (
+            f'<li><a href="{address}" title="{path}">{shown}'
+            f'<div class="path">{name}</div></a><small>{score}</small></li>\n'
+        )
+    address += f"#t={hit.start:.3f},{hit.end:.3f}"
+    when = span(hit.start, hit.end)
     return (
-        f'<li><a href="{html.escape(link(hit.path))}" title="{path}">{_picture(hit)}'
-        f'<div class="path">{name}</div></a><small>{score}</small></li>\n'
+        f'<li><video controls muted preload="none" aria-label="{name}, {when}"'
+        f' poster="{picture}" src="{address}"></video>'
+        f'<a href="{address}" title="{path}"><div class="path">{name}</div></a>'
+        f"<small>{when} · {score}</small></li>\n"
     )
 
 
-def _picture(hit: Hit) -> str:
-    small = thumbnail(hit.path, _SIDE)
+def _inline(hit: Hit) -> str:
+    """The picture as a URL that holds it; empty where it can't be had."""
+    small = of_hit(hit, _SIDE)
     if small is None:
-        return '<div class="none">not readable now</div>'
+        return ""
     file = io.BytesIO()
     small.save(file, "JPEG", quality=80)
-    encoded = base64.b64encode(file.getvalue()).decode()
-    name = html.escape(hit.path.rpartition("/")[2])
-    return f'<img alt="{name}" loading="lazy" src="data:image/jpeg;base64,{encoded}">'
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tritonclip_search.hits import Hit
-from tritonclip_search.looking.thumbnails import thumbnail
+from tritonclip_search.looking.thumbnails import of_hit
+from tritonclip_search.video.timecode import span
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,12 +32,13 @@ def sheet(title: str, hits: Sequence[Hit]) -> Image:
         x = _GAP + place % _COLUMNS * (_SIDE + _GAP)
         y = 3 * _LINE + place // _COLUMNS * cell
         pen.rectangle((x, y, x + _SIDE - 1, y + _SIDE - 1), fill=_EMPTY)
-        small = thumbnail(hit.path, _SIDE)
+        small = of_hit(hit, _SIDE)
         if small is not None:
             drawn.paste(small, (x + (_SIDE - small.width) // 2, y + (_SIDE - small.height) // 2))
         name = hit.path.rpartition("/")[2]
         pen.text((x, y + _SIDE), _fitting(name, _SIDE, font), _INK, font)
-        pen.text((x, y + _SIDE + _LINE), f"{hit.score:.3f}", _FAINT, font)
+        below = f"{hit.score:.3f}" + (f"  {span(hit.start, hit.end)}" if hit.is_video else "")
+        pen.text((x, y + _SIDE + _LINE), below, _FAINT, font)
     return drawn
 
 

@@ -6,8 +6,10 @@ import io
 import warnings
 from typing import TYPE_CHECKING
 
-from tritonclip_search.errors import SourceError
-from tritonclip_search.sources.opening import read
+from tritonclip_search.errors import SourceError, VideoError
+from tritonclip_search.hits import Hit
+from tritonclip_search.sources.opening import open_file, read
+from tritonclip_search.video.sampling import frame_at
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -16,8 +18,21 @@ if TYPE_CHECKING:
 _MAX_BYTES = 64 * 2**20
 
 
+def of_hit(hit: Hit, side: int) -> Image | None:
+    """What was found, upright, RGB, at most `side` a side; None where it can't be had."""
+    if not hit.is_video:
+        return thumbnail(hit.path, side)
+    try:
+        with open_file(hit.path) as file:
+            shown = frame_at(file, hit.time).image
+    except (OSError, SourceError, VideoError):
+        return None
+    shown.thumbnail((side, side))
+    return shown
+
+
 def thumbnail(path: str, side: int) -> Image | None:
-    """The picture at `path`, upright, RGB, at most `side` a side; None where it can't be had."""
+    """The picture at `path`, as `of_hit` gives it."""
     from PIL import Image, ImageOps
 
     try:
