@@ -18,6 +18,7 @@ from tritonclip_export.repository.runtimes import IN_PYTHON, Accelerator, Device
 if TYPE_CHECKING:
     from tritonclip_export.repository.assemble import Assembled
     from tritonclip_export.repository.execution import Execution
+    from tritonclip_export.repository.heads import ServedHead
     from tritonclip_export.served.parameters import Limits
     from tritonclip_export.tensorrt.serving_version import Target
 
@@ -190,6 +191,10 @@ def assemble(
         Path | None,
         folder("What shall be different in the configs: files MODEL.pbtxt, merged into them."),
     ] = None,
+    head: Annotated[
+        list[Path] | None,
+        typer.Option(help="A head, .safetensors, whose scores are served, too; repeatable."),
+    ] = None,
     existing: Existing,
     engines: Engines,
     graphs: Graphs,
@@ -214,6 +219,7 @@ def assemble(
         keep_tuned=not (existing.untuned or given),
         overlays=overlays,
         overwrite=existing.overwrite,
+        heads=[_served(file) for file in head or ()],
     )
     if json:
         output.print_json(asdict(done))
@@ -230,6 +236,18 @@ def assemble(
     _print_missing(done)
     serve = _serve(to, runtime, execution, engines.tag)
     output.console().print(f"repository [bold]{to}[/]  [dim]next: {serve}[/]")
+
+
+def _served(file: Path) -> ServedHead:
+    """A head of any layout, as the server takes it."""
+    from tritonclip_export.repository.heads import ServedHead
+    from tritonclip_search.heads.file import load, to_bytes
+
+    head = load(file)
+    alone = len(head.labels) == 1
+    scores = (file.stem,) if alone else tuple(f"{file.stem}/{label}" for label in head.labels)
+    weights = head.card.get("weights_sha256")
+    return ServedHead(file.stem, scores, head.dim, weights, to_bytes(head))
 
 
 def _execution(runtime: Runtime, encoders: Encoders, engines: Engines, graphs: Graphs) -> Execution:

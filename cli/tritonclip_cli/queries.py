@@ -200,6 +200,8 @@ def info(connection: Connection, json: Json = False) -> None:
         "server": f"Triton {health.server_version}, "
         + ("[green]ready[/]" if health.ok else f"[red]not ready: {health.detail}[/]"),
     }
+    if described.scores:
+        rows["scores"] = ", ".join(described.scores)
     for key, value in rows.items():
         table.add_row(key, value)
     output.console().print(table)

@@ -10,7 +10,16 @@ from typing import TypeAlias, TypeVar, cast, overload
 
 import numpy as np
 
-from tritonclip.batch import IMAGES, TOKEN_COUNTS, Batch, Modality, Packer, one_or_many
+from tritonclip.batch import (
+    IMAGES,
+    SCORES,
+    TOKEN_COUNTS,
+    Batch,
+    Modality,
+    Packer,
+    check_scores,
+    one_or_many,
+)
 from tritonclip.conversations import Conversation, check_health, discover, embed, list_bundles
 from tritonclip.endpoint import Endpoint, parse_endpoint
 from tritonclip.errors import ClientClosed, TritonClipError
@@ -89,6 +98,16 @@ class AsyncClient:
     ) -> FloatArray:
         """See `Client.embed_images`."""
         return await self._embed(IMAGES, images, is_single_image(images), on_error)
+
+    async def score_images(
+        self,
+        images: ImageInput | Iterable[ImageInput] | AsyncIterable[ImageInput],
+        *,
+        on_error: OnError | None = None,
+    ) -> FloatArray:
+        """See `Client.score_images`."""
+        check_scores(await self.info())
+        return await self._embed(SCORES, images, is_single_image(images), on_error)
 
     async def embed_texts(
         self,
@@ -204,7 +223,7 @@ class AsyncClient:
         async with aclosing(self._batches(modality, _items(inputs, single), on_error)) as batches:
             rows = [batch.rows async for batch in batches]
         if not rows:
-            return np.empty((0, (await self.info()).dim), dtype=np.float32)
+            return np.empty((0, modality.width(await self.info())), dtype=np.float32)
         return rows[0][0] if single else np.concatenate(rows)
 
     async def _rows(

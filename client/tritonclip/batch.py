@@ -15,11 +15,12 @@ from tritonclip.errors import (
     ImageError,
     InvalidArgument,
     InvalidInput,
+    ModelMismatch,
     ServerError,
     TextError,
 )
 from tritonclip.images import encode_image, image_name, image_weight, snapshot
-from tritonclip.info import IMAGE_SUFFIX, TEXT_SUFFIX, TOKENIZE_SUFFIX, ModelInfo
+from tritonclip.info import IMAGE_SUFFIX, SCORES_SUFFIX, TEXT_SUFFIX, TOKENIZE_SUFFIX, ModelInfo
 from tritonclip.texts import encode_text, text_name
 from tritonclip.types import FloatArray, OnError
 from tritonclip.wire import EMBEDDING, InferRequest
@@ -46,13 +47,9 @@ class Modality:
     """Whether encoding an item reads a file or compresses pixels."""
     encode: Callable[[object, int, ModelInfo], bytes]
     output: str = EMBEDDING
-    """The tensor that is asked for."""
-    dim: int | None = None
-    """Of an answer, if it is no embedding."""
-    axes: int = 2
-    """Of an answer: [items, dim], or [items, windows, dim]."""
-    fold: Callable[[FloatArray], FloatArray] = lambda answer: answer
-    """What becomes of an answer."""
+    """The tensor that answers."""
+    width: Callable[[ModelInfo], int] = lambda info: info.dim
+    """Its last axis."""
 
 
 IMAGES = Modality(
@@ -76,7 +73,8 @@ TEXTS = Modality(
     encode=lambda text, index, _info: encode_text(text, index),
 )
 
-TOKEN_COUNTS = replace(TEXTS, suffix=TOKENIZE_SUFFIX, output="TOKENS", dim=1)
+TOKEN_COUNTS = replace(TEXTS, suffix=TOKENIZE_SUFFIX, output="TOKENS", width=lambda _info: 1)
+SCORES = replace(IMAGES, suffix=SCORES_SUFFIX, output="SCORES", width=lambda info: len(info.scores))
 
 
 class Batch:
@@ -117,7 +115,7 @@ class Batch:
     def rows(self) -> FloatArray:
         """Folded answer, [items, dim] if all are bad; NaN where one is bad, or not embedded yet."""
         if self._rows is None:
-            self._rows = np.full((len(self._sources), self._dim), np.nan, dtype=np.float32)
+            self._rows = np.full((len(self._sources), self._width), np.nan, dtype=np.float32)
         return self._rows
 
     @property
@@ -152,7 +150,7 @@ class Batch:
 
     def accept(self, vectors: FloatArray) -> None:
         """Take the answer to `request()`."""
-        items, dim = len(self._waiting), self._dim
+        items, dim = len(self._waiting), self._width
         axes = [items, "windows", dim] if self._modality.axes == 3 else [items, dim]
         if (len(vectors), vectors.shape[-1], vectors.ndim) != (items, dim, len(axes)):
             raise ServerError(
@@ -191,17 +189,30 @@ class Batch:
             self.errors.append(error)
 
     @property
-    def _model(self) -> str:
-        return self._info.name + self._modality.suffix
+    def _width(self) -> int:
+        return self._modality.width(self._info)
 
     @property
-    def _dim(self) -> int:
-        return self._modality.dim or self._info.dim
+    def _model(self) -> str:
+        return self._info.name + self._modality.suffix
 
     def report(self, on_error: OnError) -> None:
         """Tell of the bad items in order."""
         for error in sorted(self.errors, key=lambda error: error.index or 0):
             on_error(error)
+
+
+def check_scores(info: ModelInfo) -> None:
+    """That a model has heads.
+
+    Raises:
+        ModelMismatch: it has none.
+    """
+    if not info.scores:
+        raise ModelMismatch(
+            f"model {info.name!r} serves no heads; add one with "
+            "`tritonclip assemble BUNDLE --head HEAD.safetensors`"
+        )
 
 
 def bad_items(message: str, noun: str) -> list[tuple[int, str]]:

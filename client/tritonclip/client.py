@@ -11,7 +11,16 @@ from typing import TypeVar, cast, overload
 
 import numpy as np
 
-from tritonclip.batch import IMAGES, TOKEN_COUNTS, Batch, Modality, Packer, one_or_many
+from tritonclip.batch import (
+    IMAGES,
+    SCORES,
+    TOKEN_COUNTS,
+    Batch,
+    Modality,
+    Packer,
+    check_scores,
+    one_or_many,
+)
 from tritonclip.cancellation import Cancellation
 from tritonclip.conversations import Conversation, check_health, discover, embed, list_bundles
 from tritonclip.endpoint import Endpoint, parse_endpoint
@@ -112,6 +121,24 @@ class Client:
             float32 [images, dim]; [dim] for one image.
         """
         return self._embed(IMAGES, images, is_single_image(images), on_error)
+
+    def score_images(
+        self, images: ImageInput | Iterable[ImageInput], *, on_error: OnError | None = None
+    ) -> FloatArray:
+        """What the heads that are served with the model give for images.
+
+        Args:
+            images: as for `embed_images`.
+            on_error: likewise; the scores of a bad image are NaN.
+
+        Returns:
+            float32 [images, scores], named by `info().scores`; [scores] for one image.
+
+        Raises:
+            ModelMismatch: it is served without heads.
+        """
+        check_scores(self.info())
+        return self._embed(SCORES, images, is_single_image(images), on_error)
 
     def embed_texts(
         self, texts: str | Iterable[str], *, long: Long = "cut", on_error: OnError | None = None
@@ -262,7 +289,7 @@ class Client:
         items = one_or_many(inputs, single)
         rows = [batch.rows for batch in self._batches(modality, items, on_error)]
         if not rows:
-            return np.empty((0, self.info().dim), dtype=np.float32)
+            return np.empty((0, modality.width(self.info())), dtype=np.float32)
         return rows[0][0] if single else np.concatenate(rows)
 
     def _rows(

@@ -6,6 +6,7 @@ has to travel to the clients and nothing can disagree with what is being served.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ IMAGE_SUFFIX = "_image"
 TEXT_SUFFIX = "_text"
 WINDOWS_SUFFIX = "_text_windows"
 TOKENIZE_SUFFIX = "_text_tokenize"
+SCORES_SUFFIX = "_image_scores"
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class ModelInfo:
     """Largest decoded image the server takes, width times height."""
     max_batch_size: int
     """Most items in one request."""
+    scores: tuple[str, ...] = ()
+    """What `score_images` gives for an image, in order; empty where no heads are served."""
 
 
 def bundles_of(models: Collection[str]) -> list[str]:
@@ -131,6 +135,7 @@ def parse_info(name: str, image: ModelConfig, text: ModelConfig) -> ModelInfo:
         max_image_bytes=read.positive("max_image_bytes"),
         max_image_pixels=read.positive("max_image_pixels"),
         max_batch_size=min(image.max_batch_size, text.max_batch_size),
+        scores=read.names("scores"),
     )
 
 
@@ -169,6 +174,13 @@ class _Parameters:
         if not text.isdecimal() or int(text) == 0:
             raise self.odd(key, "expected a positive integer")
         return int(text)
+
+    def names(self, key: str) -> tuple[str, ...]:
+        """A list that need not be there."""
+        try:
+            return tuple(map(str, json.loads(self.values.get(f"tritonclip_{key}", "[]"))))
+        except (ValueError, TypeError) as error:
+            raise self.odd(key, "expected a list of names") from error
 
     def similarity(self) -> Literal["softmax", "sigmoid"]:
         match self.text("similarity"):

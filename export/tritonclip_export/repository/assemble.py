@@ -14,6 +14,7 @@ from tritonclip_export.bundle import Bundle, Precision
 from tritonclip_export.errors import RepositoryError
 from tritonclip_export.repository import edits, encoder_configs, findings
 from tritonclip_export.repository.execution import Execution
+from tritonclip_export.repository.heads import ServedHead, check_heads
 from tritonclip_export.repository.models import BundleModels, link
 from tritonclip_export.repository.overlays import apply_overlays
 from tritonclip_export.repository.publishing import Published, other_models, publish
@@ -62,6 +63,7 @@ def assemble(
     keep_tuned: bool = True,
     overlays: Path | None = None,
     overwrite: bool = False,
+    heads: Sequence[ServedHead] = (),
 ) -> Assembled:
     """Assemble the models of `bundles` into the repository at `target`.
 
@@ -79,13 +81,15 @@ def assemble(
             place of the instances and threads of `execution`.
         overlays: a folder with what shall be different in the configs, of files MODEL.pbtxt.
         overwrite: drop what somebody has changed in the configs that are there.
+        heads: what is served beside the embeddings of the bundles that they fit.
 
     Raises:
         BundleError: a file of a bundle is missing or damaged.
         EditedConfigError: a config was edited, or made with an overlay, and that would be undone.
-        RepositoryError: two bundles of one name, models that do not fit together, no graph of the
-            precision asked for, engines that the server's TensorRT does not load, an execution that
-            does not go with `runtime`, or an overlay that is wrong.
+        RepositoryError: two bundles of one name, a head that fits none of them, models that do not
+            fit together, no graph of the precision asked for, engines that the server's TensorRT
+            does not load, an execution that does not go with `runtime`, or an overlay that is
+            wrong.
     """
     execution, limits = execution or Execution(), limits or Limits()
     execution.check(runtime)
@@ -96,6 +100,7 @@ def assemble(
         )
     if target.exists() and not target.is_dir():
         raise RepositoryError(f"{target} is a file; a repository is a folder")
+    check_heads(heads, bundles)
     missing: list[Missing] = []
     precisions: dict[str, Precision | None] = {}
     tuned: list[str] = []
@@ -103,7 +108,7 @@ def assemble(
         for bundle in bundles:
             bundle.check_files()
             models = BundleModels(
-                bundle, staging, runtime, execution, limits, preprocess, orient=orient
+                bundle, staging, runtime, execution, limits, preprocess, orient=orient, heads=heads
             )
             wanted = models.write()
             for tower, encoder in models.encoders.items():

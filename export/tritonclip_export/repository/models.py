@@ -17,6 +17,7 @@ from tritonclip_export.export import token_outputs
 from tritonclip_export.repository import encoder_configs, seal, warmup
 from tritonclip_export.repository.encoders import Encoder, encoders, takes_any_length
 from tritonclip_export.repository.execution import Execution
+from tritonclip_export.repository.heads import ServedHead
 from tritonclip_export.repository.plans import Item
 from tritonclip_export.repository.runtimes import IN_PYTHON, Runtime
 from tritonclip_export.served import code, parameters
@@ -41,6 +42,7 @@ class BundleModels:
         preprocess: Preprocess,
         *,
         orient: bool,
+        heads: Sequence[ServedHead] = (),
     ) -> None:
         self.bundle = bundle
         self.info = bundle.info
@@ -50,6 +52,8 @@ class BundleModels:
         self.limits = limits
         self.preprocess = preprocess
         self.orient = orient
+        self.heads = [head for head in heads if head.fits(bundle)]
+        self.scores = [score for head in self.heads for score in head.scores]
         self.encoders = encoders(bundle, runtime, execution)
         self.any_length = takes_any_length(runtime, bundle.info)
         self.max_batch = min(encoder.max_batch for encoder in self.encoders.values())
@@ -57,6 +61,8 @@ class BundleModels:
             "PIXELS": [3, self.info.image.height, self.info.image.width],
             "TOKEN_IDS": [-1 if self.info.text.dynamic_length else self.info.text.context_length],
             "EMBEDDING": [self.info.dim],
+            "VECTOR": [self.info.dim],
+            "SCORES": [len(self.scores)],
         }
 
     def write(self) -> dict[str, str]:
@@ -68,6 +74,8 @@ class BundleModels:
             self._tokens(tokens)
         self._zero_shot()
         self._ensembles()
+        if self.heads:
+            self._image_scores()
         missing: dict[str, str] = {}
         for encoder in self.encoders.values():
             missing |= self._encoder(encoder)
@@ -166,8 +174,17 @@ class BundleModels:
         described = parameters.description(
             self.info, self.runtime, precisions, self.limits, self.preprocess, orient=self.orient
         )
+        if self.heads:
+            described |= parameters.scores(self.scores)
         for model in TOWERS:
             self._write(model, self._config(model, described))
+
+    def _image_scores(self) -> None:
+        files = {f"{place}.safetensors": head.file for place, head in enumerate(self.heads)}
+        version = self._write("image_head", self._config("image_head", parameters.heads(files)))
+        for name, content in files.items():
+            (version / name).write_bytes(content)
+        self._write("image_scores", self._config("image_scores", parameters.scores(self.scores)))
 
     def _encoder(self, encoder: Encoder) -> dict[str, str]:
         """Write an encoder; returns engines that are still to be built, with the command."""

@@ -6,7 +6,7 @@ Everything a server or a client needs travels here, so neither needs a file of o
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -100,6 +100,16 @@ def zero_shot(name: str, similarity: Similarity, max_batch: int) -> dict[str, st
         "logit_scale": repr(similarity.logit_scale),
         "logit_bias": repr(similarity.logit_bias),
     }
+
+
+def heads(files: Iterable[str]) -> dict[str, str]:
+    """For `image_head`: the names of its files."""
+    return {"heads": json.dumps(list(files))}
+
+
+def scores(names: Sequence[str]) -> dict[str, str]:
+    """For the ensembles of a bundle with heads: what these give, in order."""
+    return {PREFIX + "scores": json.dumps(list(names))}
 
 
 def description(
