@@ -82,7 +82,14 @@ _GROUPS: dict[str, tuple[str, str, tuple[Callable[..., None], ...]]] = {
     "policy": (
         "Decisions on pictures",
         "Write policies that can be trusted.",
-        (policies.check, policies.calibrate, policies.evaluate),
+        (
+            policies.check,
+            policies.calibrate,
+            policies.evaluate,
+            policies.audit,
+            policies.replay,
+            policies.attack,
+        ),
     ),
     "head": (
         "Decisions on pictures",

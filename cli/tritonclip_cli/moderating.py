@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from tritonclip_search.policy.moderation import Moderated
     from tritonclip_search.policy.pictures import Picture
     from tritonclip_search.sources.item import Problem
+
+_RECORDED = 256  # decisions that are recorded at a time
 
 BLOCKED, REVIEWED = 4, 3
 """Exit statuses where a picture is blocked, or goes to a person."""
@@ -53,6 +56,16 @@ def moderate(
     *,
     policy: Annotated[Path, file("The policy, a YAML file.")],
     where: Where = None,
+    crops: Annotated[
+        bool,
+        typer.Option(
+            "--crops",
+            help="Look at five crops of each picture: five times the work, see the guide.",
+        ),
+    ] = False,
+    audit: Annotated[
+        Path | None, typer.Option(help="Append each decision to this log, see `policy audit`.")
+    ] = None,
     shown: Shown,
     place: Place,
     connection: Connection,
@@ -65,13 +78,20 @@ def moderate(
     person to review, and 0 where all are allowed.
     """
     from tritonclip_search.policy import load, prepare
+    from tritonclip_search.policy.audit import AuditLog
     from tritonclip_search.policy.moderation import moderate as decide_on
 
     loaded = load(policy)
     problems: list[Problem] = []
-    with pictures_of(paths, where, place, connection, problems) as (client, pictures):
+    chosen = pictures_of(paths, where, place, connection, problems, in_crops=crops)
+    with chosen as (client, pictures):
         prepared = prepare(loaded, client)
-        moderated = list(decide_on(prepared, pictures))
+        moderated = []
+        coming = decide_on(prepared, pictures)
+        while batch := list(islice(coming, _RECORDED)):
+            if audit is not None:
+                AuditLog(audit).append(prepared, batch)
+            moderated += batch
         source = client.info().source
     counts = Counter(one.decision.action.value for one in moderated)
     if json:
@@ -102,6 +122,8 @@ def pictures_of(
     place: Place,
     connection: Connection,
     problems: list[Problem],
+    *,
+    in_crops: bool = False,
 ) -> Iterator[tuple[Client, Iterator[Picture]]]:
     """A client, and the pictures at `paths`, or in the collection where there are none."""
     from tritonclip_search.policy import pictures
@@ -110,7 +132,10 @@ def pictures_of(
         if where is not None:
             raise InvalidArgument("--where asks a collection; leave out the paths, or it")
         with connection.client() as client:
-            yield client, pictures.from_files(lines_of(paths), client, problems.append)
+            named = lines_of(paths)
+            yield client, pictures.from_files(named, client, problems.append, in_crops=in_crops)
+    elif in_crops:
+        raise InvalidArgument("--crops looks at pictures anew; name their paths")
     else:
         with connection.client() as client, place.open(connection) as collection:
             yield client, pictures.from_collection(collection, where)

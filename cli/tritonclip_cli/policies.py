@@ -1,4 +1,4 @@
-"""`policy check`, `calibrate` and `evaluate`: policies, before they decide."""
+"""`policy`: what is done with policies before they decide, and after they did."""
 
 from __future__ import annotations
 
@@ -11,15 +11,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tritonclip.errors import InvalidArgument
 from tritonclip_cli import output
-from tritonclip_cli.archives import Place
+from tritonclip_cli.archive_output import escaped
+from tritonclip_cli.archives import Place, Where
 from tritonclip_cli.groups import Group
+from tritonclip_cli.moderating import Pictures, pictures_of
 from tritonclip_cli.options import Connection, Json
 from tritonclip_cli.policy_output import (
     calibrated_json,
+    print_attacked,
     print_calibrated,
     print_evaluated,
     print_findings,
+    print_replayed,
+    replayed_json,
 )
 from tritonclip_cli.values import file
 
@@ -28,6 +34,7 @@ if TYPE_CHECKING:
     from tritonclip.types import FloatArray
     from tritonclip_search.policy import Policy
     from tritonclip_search.policy.labels import Labels
+    from tritonclip_search.sources.item import Problem
 
 PolicyFile = Annotated[
     Path, typer.Argument(exists=True, dir_okay=False, help="The policy, a YAML file.")
@@ -162,6 +169,109 @@ def evaluate(
         output.print_json([asdict(one) for one in results])
     else:
         print_evaluated(results)
+
+
+def audit(
+    log: Annotated[Path, typer.Argument(help="What `moderate --audit` wrote.")],
+    *,
+    policy: Annotated[
+        Path | None,
+        file("Decide again on some of the pictures by this policy, which decided on them then."),
+    ] = None,
+    sample: Annotated[int, typer.Option(min=1, help="On how many.")] = 20,
+    known: Annotated[
+        str | None, typer.Option(metavar="HASH", help="A last hash noted earlier; must be in it.")
+    ] = None,
+    connection: Connection,
+    json: Json = False,
+) -> None:
+    """Find out whether a log of decisions is as it was written, and can be reproduced.
+
+    The exit status is 1 where a line was changed, is missing, or comes out otherwise.
+    """
+    from tritonclip_search.policy import load, prepare
+    from tritonclip_search.policy.audit import recompute, verify
+
+    found = verify(log, known)
+    if policy is not None:
+        with connection.client() as client:
+            recompute(found, log, prepare(load(policy), client), client, sample)
+    if json:
+        output.print_json(asdict(found))
+    else:
+        for problem in found.problems:
+            output.console().print(f"[red]wrong[/]  {escaped(problem)}")
+        for skipped in found.skipped:
+            output.console().print(f"[dim]skipped  {escaped(skipped)}[/]")
+        again = f", {found.recomputed:,} decided again alike" if policy is not None else ""
+        output.console().print(
+            f"{found.lines:,} lines, {len(found.problems):,} wrong{again}\nlast hash {found.last}"
+        )
+    if found.problems:
+        raise typer.Exit(1)
+
+
+def replay(
+    new: PolicyFile,
+    paths: Pictures = None,
+    *,
+    old: Annotated[Path | None, file("What decides until now: another policy.")] = None,
+    audit: Annotated[Path | None, file("Or what was decided, as a log of `moderate` says.")] = None,
+    where: Where = None,
+    place: Place,
+    connection: Connection,
+    json: Json = False,
+) -> None:
+    """Show what a new policy would decide otherwise, on a collection's vectors or on pictures."""
+    from tritonclip_search.policy import load, prepare
+    from tritonclip_search.policy.replay import by_log, by_policy, replay
+
+    if (old is None) == (audit is None):
+        raise InvalidArgument("give what decided until now, either with --old or with --audit")
+    loaded = load(new)
+    problems: list[Problem] = []
+    with pictures_of(paths, where, place, connection, problems) as (client, pictures):
+        if old is not None:
+            before = by_policy(prepare(load(old), client))
+        else:
+            assert audit is not None
+            before = by_log(audit)
+        found = replay(prepare(loaded, client), pictures, before)
+    if json:
+        output.print_json(replayed_json(found))
+    else:
+        print_replayed(found)
+    for problem in problems:
+        _tell(f"failed: {problem}")
+
+
+def attack(
+    policy: PolicyFile,
+    paths: Annotated[list[str], typer.Argument(help="Pictures, folders, globs.")],
+    *,
+    sample: Annotated[int, typer.Option(min=1, help="How many pictures are attacked.")] = 100,
+    connection: Connection,
+    json: Json = False,
+) -> None:
+    """Mislead a policy on your own pictures, and measure what helps.
+
+    Words are drawn onto them; they are turned, cropped, and saved with low quality. Said is the
+    share of each rule's answers that flip, and what is left of it with each counter-measure.
+    """
+    from tritonclip_search.policy import load
+    from tritonclip_search.policy.attacks import attack
+    from tritonclip_search.policy.pictures import sampled
+
+    loaded = load(policy)
+    with connection.client() as client, output.console(stderr=True).status("attacking") as status:
+        files = sampled(paths, sample, client.info().max_image_bytes, _tell)
+        measured = attack(
+            loaded, client, files, lambda done: status.update(f"{done} of {len(files)} attacked")
+        )
+    if json:
+        output.print_json(asdict(measured))
+    else:
+        print_attacked(measured)
 
 
 def _tell(what: object) -> None:

@@ -13,10 +13,12 @@ from tritonclip_cli.archive_output import escaped, linked
 
 if TYPE_CHECKING:
     from tritonclip_search.policy import Policy
+    from tritonclip_search.policy.attacks import Attacked
     from tritonclip_search.policy.calibration import Calibrated, Refused
     from tritonclip_search.policy.checking import Finding
     from tritonclip_search.policy.evaluation import Evaluated
     from tritonclip_search.policy.moderation import Moderated
+    from tritonclip_search.policy.replay import Replayed
     from tritonclip_search.policy.rules import Interval
 
 COLOURS = {"block": "red", "review": "yellow", "label": "cyan", "allow": "green"}
@@ -129,6 +131,67 @@ def calibrated_json(chosen: Sequence[Calibrated], refused: Sequence[Refused]) ->
             for one in chosen
         ],
         "refused": [{"rule": one.rule, "why": str(one.why)} for one in refused],
+    }
+
+
+def print_replayed(found: Replayed) -> None:
+    """How many decisions change from what to what, and each of them."""
+    console = output.console()
+    same = sum(count for (old, new), count in found.counts.items() if old is new)
+    console.print(f"{same:,} stay as they are, [bold]{len(found.changes):,}[/] change")
+    if found.unknown:
+        console.print(f"{found.unknown:,} were not decided on before")
+    for (old, new), count in sorted(found.counts.items(), key=lambda item: -item[1]):
+        if old is not new:
+            console.print(f"{count:>9,}  {old.value} -> {new.value}")
+    for picture, before, after in found.changes:
+        console.print(
+            f"{before.value} -> [{COLOURS[after.action.value]}]{after.action.value}[/]  "
+            f"{escaped(after.nearest.rule)} {after.margin:+.2f}  {linked(picture.path)}"
+        )
+
+
+def print_attacked(measured: Attacked) -> None:
+    """A table of flips by rule and attack, and what the counter-measures cost."""
+    from rich.table import Table
+
+    from tritonclip_search.policy.attacks import MEASURES
+
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for column in ("rule", "attack", "hidden", "framed", "flipped"):
+        table.add_column(column, no_wrap=True)
+    for measure in MEASURES[1:]:
+        table.add_column(f"with {measure}", no_wrap=True)
+    for one in measured.flips:
+        shares = [f"{one.flipped[measure]:.1%}" for measure in MEASURES]
+        table.add_row(escaped(one.rule), one.attack, str(one.hidden), str(one.framed), *shares)
+    output.print_table(table)
+    for cost in measured.costs:
+        what = "go to a person" if cost.measure == "review" else "of its answers change"
+        output.console().print(
+            f"[dim]{escaped(cost.rule)}: {cost.measure} costs: {cost.changed:.1%} {what} on "
+            "unharmed pictures[/]"
+        )
+
+
+def replayed_json(found: Replayed) -> dict[str, Any]:
+    """The same, as data."""
+    return {
+        "counts": [
+            {"before": old.value, "after": new.value, "pictures": count}
+            for (old, new), count in found.counts.items()
+        ],
+        "unknown": found.unknown,
+        "changes": [
+            {
+                "path": picture.path,
+                "before": before.value,
+                "after": after.action.value,
+                "rule": after.rule,
+                "margin": after.margin,
+            }
+            for picture, before, after in found.changes
+        ],
     }
 
 

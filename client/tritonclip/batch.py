@@ -50,6 +50,10 @@ class Modality:
     """The tensor that answers."""
     width: Callable[[ModelInfo], int] = lambda info: info.dim
     """Its last axis."""
+    axes: int = 2
+    """Of an answer: [items, width], or [items, windows, width]."""
+    fold: Callable[[FloatArray], FloatArray] = lambda answer: answer
+    """What becomes of an answer."""
 
 
 IMAGES = Modality(

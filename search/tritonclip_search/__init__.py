@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tritonclip_search.collection import Collection, open_collection
     from tritonclip_search.errors import (
+        AuditError,
         CollectionNotFound,
         InvalidFilter,
         InvalidHead,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 # Imported on first use, as in the client.
 _HOMES = {
+    "AuditError": "errors",
     "Collection": "collection",
     "CollectionNotFound": "errors",
     "Hit": "hits",
@@ -61,6 +63,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AuditError",
     "Collection",
     "CollectionNotFound",
     "Hit",

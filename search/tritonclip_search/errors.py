@@ -49,6 +49,10 @@ class InvalidHead(InvalidArgument):
     """A file that is no head, or one for other embeddings than those it is given."""
 
 
+class AuditError(TritonClipError):
+    """An audit log that is not there, or cannot be written."""
+
+
 class InvalidLabels(InvalidArgument):
     """A file of labels that cannot be read, or says nothing about what is asked."""
 

@@ -6,13 +6,15 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import count, islice
 
 from tritonclip import Client
 from tritonclip.errors import InvalidInput
-from tritonclip.types import FloatArray
+from tritonclip.types import FloatArray, ImageInput
 from tritonclip_search.collection import Collection
 from tritonclip_search.errors import SourceError
 from tritonclip_search.indexing.reading import read_all
+from tritonclip_search.policy.crops import CROPS, crops, mean, opened
 from tritonclip_search.records import Kind
 from tritonclip_search.sources.item import SUFFIXES, Item, Problem
 from tritonclip_search.sources.opening import open_source
@@ -33,7 +35,11 @@ class Picture:
 
 
 def from_files(
-    names: Iterable[str], client: Client, on_problem: Callable[[Problem], object]
+    names: Iterable[str],
+    client: Client,
+    on_problem: Callable[[Problem], object],
+    *,
+    in_crops: bool = False,
 ) -> Iterator[Picture]:
     """Pictures in files, folders, globs, shards and at URLs, embedded as they are read.
 
@@ -41,10 +47,50 @@ def from_files(
         names: where they are.
         client: embeds.
         on_problem: told of each file that cannot be read or embedded.
+        in_crops: make each vector the mean over five crops; see `crops`.
 
     Raises:
         SourceError: one of `names` does not exist, or there is no picture in all of them.
     """
+    items = _listed(names, on_problem)
+    yield from _embedded(items, client, on_problem, in_crops=in_crops)
+
+
+def sampled(
+    names: Iterable[str], count: int, limit: int, on_problem: Callable[[Problem], object]
+) -> list[bytes]:
+    """The bytes of up to `count` files, spread evenly over all that `from_files` would find.
+
+    Args:
+        names: where they are.
+        count: how many.
+        limit: bytes of which a file is not more; larger ones are problems.
+        on_problem: told of each file that cannot be read.
+
+    Raises:
+        SourceError: as `from_files`.
+    """
+    items = _listed(names, on_problem)
+    some = items[:: max(1, len(items) // count)][:count]
+    with closing(read_all(some, limit)) as reads:
+        files = []
+        for read in reads:
+            if isinstance(read, Problem):
+                on_problem(read)
+            else:
+                files.append(read.encoded)
+    return files
+
+
+def from_collection(collection: Collection, where: str | None = None) -> Iterator[Picture]:
+    """Pictures and moments of a collection, with the vectors that it holds."""
+    for record in collection.embedded(where):
+        if record.kind is not Kind.VIDEO:
+            assert record.vector is not None
+            yield Picture(record.path, record.sha256, record.vector, record.start, record.end)
+
+
+def _listed(names: Iterable[str], on_problem: Callable[[Problem], object]) -> list[Item]:
     named = list(names)
     items: list[Item] = []
     problems = 0
@@ -59,38 +105,46 @@ def from_files(
         raise SourceError(
             f"no pictures in {', '.join(named)}; looked for files that end in {', '.join(SUFFIXES)}"
         )
-    yield from _embedded(items, client, on_problem)
-
-
-def from_collection(collection: Collection, where: str | None = None) -> Iterator[Picture]:
-    """Pictures and moments of a collection, with the vectors that it holds."""
-    for record in collection.embedded(where):
-        if record.kind is not Kind.VIDEO:
-            assert record.vector is not None
-            yield Picture(record.path, record.sha256, record.vector, record.start, record.end)
+    return items
 
 
 def _embedded(
-    items: Sequence[Item], client: Client, on_problem: Callable[[Problem], object]
+    items: Sequence[Item],
+    client: Client,
+    on_problem: Callable[[Problem], object],
+    *,
+    in_crops: bool,
 ) -> Iterator[Picture]:
+    each = CROPS if in_crops else 1
     waiting: deque[tuple[str, str]] = deque()  # path and hash of those whose vectors are in flight
     reasons: dict[int, str] = {}
 
     def note(error: InvalidInput) -> None:
-        reasons[error.index or 0] = error.reason
+        reasons[(error.index or 0) // each] = error.reason
 
-    def sent() -> Iterator[bytes]:
+    def sent() -> Iterator[ImageInput]:
         with closing(read_all(items, client.info().max_image_bytes)) as reads:
             for read in reads:
                 if isinstance(read, Problem):
                     on_problem(read)
-                else:
-                    waiting.append((read.item.path, read.facts.sha256))
-                    yield read.encoded
+                    continue
+                inputs: list[ImageInput] = [read.encoded]
+                if in_crops:
+                    try:
+                        inputs = [*crops(opened(read.encoded))]
+                    except (OSError, ValueError, SyntaxError) as error:
+                        on_problem(Problem(read.item.path, f"not an image: {error}"))
+                        continue
+                waiting.append((read.item.path, read.facts.sha256))
+                yield from inputs
 
-    for position, vector in enumerate(client.stream_images(sent(), on_error=note)):
+    vectors = client.stream_images(sent(), on_error=note)
+    for position in count():
+        some = list(islice(vectors, each))
+        if not some:
+            return
         path, sha256 = waiting.popleft()
         if (reason := reasons.pop(position, None)) is not None:
             on_problem(Problem(path, reason))
         else:
-            yield Picture(path, sha256, vector)
+            yield Picture(path, sha256, mean(some) if in_crops else some[0])
