@@ -10,9 +10,21 @@ from pathlib import Path
 
 from benchmarks import record
 from benchmarks.gpu import page as gpu
-from benchmarks.pages import comparison, limits, models, performance, preprocessing, search, stores
+from benchmarks.pages import (
+    comparison,
+    limits,
+    models,
+    moderation,
+    performance,
+    preprocessing,
+    search,
+    stores,
+)
 
-PAGES = (performance, comparison, limits, models, preprocessing, search, stores, gpu)
+PAGES = (
+    *(performance, comparison, limits, models, preprocessing, search, stores, moderation),
+    gpu,
+)
 
 
 def main() -> None:

@@ -183,6 +183,12 @@ def choose(odds: Floats, said: Floats, goal: Goal, rule: str = "") -> float:
             f"pictures that it is about, and the labels have {positives:.0f}: label {missing:,.0f} "
             "more of those"
         )
+    if (needed := trials_needed(1.0, wanted)) > positives:
+        raise TooFewExamples(
+            f"rule {rule!r}: a precision of {wanted:g} shows in {needed:,.0f} pictures that are "
+            f"caught and all right, and the labels have {positives:.0f} that it is about: label "
+            f"{needed - positives:,.0f} more of those, or ask for less"
+        )
     _refuse_precision(rule, wanted, [(float(hits[e]), e + 1.0) for e in ends], len(odds))
 
 
@@ -197,8 +203,8 @@ def _refuse_precision(
         share, most = max((h / c, c) for h, c in cuts)
         raise InvalidPolicy(
             f"rule {rule!r} reaches a precision of {share:.2f} at best (of {most:.0f} pictures), "
-            f"not {wanted:g}; more labels will not change that. Describe better what looks alike "
-            "in 'unless', or train a head on the labels"
+            f"not {wanted:g}. Describe better what looks alike in 'unless', or train a head on the "
+            "labels"
         )
     more = math.ceil(needed * pictures / caught)
     raise TooFewExamples(

@@ -206,39 +206,46 @@ def _measure(
     policy: PreparedPolicy, vectors: FloatArray
 ) -> tuple[FloatArray, NDArray[np.int32], NDArray[np.float64]]:
     """Scores, prompts and log-odds [vectors, rules], the latter not straightened yet."""
-    shape = len(vectors), len(policy.heads)
-    scores, prompts = np.empty(shape, np.float32), np.full(shape, -1, np.int32)
-    log_odds = np.empty(shape, np.float64)
+    # Prompts by pictures, so that all numbers of a prompt lie side by side.
+    cosines = _cosines(policy.vectors, vectors)
     info = policy.info
-    cosines = _cosines(vectors, policy.vectors)
-    logits = cosines.astype(np.float64) * info.logit_scale + info.logit_bias
+    logits = cosines.astype(np.float64)
+    logits *= info.logit_scale
+    logits += info.logit_bias
     none = 0.0 if info.similarity == "softmax" else 1.0
     # Of all prompts, and of "none of them".
-    peak = logits.max(axis=1, initial=-np.inf if not none else 0.0, keepdims=True)
-    powers = np.exp(logits - peak)
-    for column, head in enumerate(policy.heads):
+    peak = logits.max(axis=0, initial=-np.inf if not none else 0.0)
+    logits -= peak
+    powers = np.exp(logits, out=logits)
+    own = policy.wanted_sums @ powers
+    against = policy.other_sums @ powers
+    if none:
+        against += np.exp(-peak)
+    log_odds = np.log(np.maximum(own, _TINY)) - np.log(np.maximum(against, _TINY))
+    scores = np.empty((len(policy.heads), len(vectors)), np.float32)
+    prompts = np.full(scores.shape, -1, np.int32)
+    for row, head in enumerate(policy.heads):
         if head is not None:
-            scores[:, column] = head.head.scores(vectors)[:, head.output]
-            log_odds[:, column] = (
-                scores[:, column]
-                if head.gives_score
-                else head.head.log_odds(vectors)[:, head.output]
+            scores[row] = head.head.scores(vectors)[:, head.output]
+            log_odds[row] = (
+                scores[row] if head.gives_score else head.head.log_odds(vectors)[:, head.output]
             )
             continue
-        wanted, others = policy.wanted[column], policy.others[column]
-        own = cosines[:, wanted]
-        best = own.argmax(axis=1)
-        prompts[:, column] = best
-        scores[:, column] = own[np.arange(len(own)), best]
-        against = powers[:, others].sum(axis=1) + none * np.exp(-peak[:, 0])
-        log_odds[:, column] = np.log(np.maximum(powers[:, wanted].sum(axis=1), _TINY)) - np.log(
-            np.maximum(against, _TINY)
-        )
-    return scores, prompts, log_odds
+        prompts[row], scores[row] = _largest(cosines[policy.wanted[row]])
+    return scores.T, prompts.T, log_odds.T
 
 
-def _cosines(vectors: FloatArray, prompts: FloatArray) -> FloatArray:
-    # As in the client's `scoring`: for a few rows OpenBLAS's threads cost more than they save.
+def _largest(rows: FloatArray) -> tuple[NDArray[np.int32], FloatArray]:
+    """For each column the row of its largest number, and that; `argmax`, a whole row at a time."""
+    places, best = np.zeros(rows.shape[1], np.int32), rows[0].copy()
+    for place, row in enumerate(rows[1:], 1):
+        places[row > best] = place
+        np.maximum(best, row, out=best)
+    return places, best
+
+
+def _cosines(prompts: FloatArray, vectors: FloatArray) -> FloatArray:
+    # As in the client's `scoring`: for a few pictures OpenBLAS's threads cost more than they save.
     if len(vectors) < _FEW:
-        return np.asarray(np.einsum("id,pd->ip", vectors, prompts), np.float32)
-    return np.asarray(vectors @ prompts.T, np.float32)
+        return np.asarray(np.einsum("pd,id->pi", prompts, vectors), np.float32)
+    return np.asarray(prompts @ vectors.T, np.float32)

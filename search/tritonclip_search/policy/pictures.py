@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import count, islice
 
 from tritonclip import Client
+from tritonclip.cancellation import Cancellation
 from tritonclip.errors import InvalidInput
 from tritonclip.types import FloatArray, ImageInput
+from tritonclip.window import in_order
 from tritonclip_search.collection import Collection
 from tritonclip_search.errors import SourceError
-from tritonclip_search.indexing.reading import read_all
 from tritonclip_search.policy.crops import CROPS, crops, mean, opened
 from tritonclip_search.records import Kind
 from tritonclip_search.sources.item import SUFFIXES, Item, Problem
 from tritonclip_search.sources.opening import open_source
+
+_THREADS = 8  # most of their time goes into waiting for a disk or a network
+_AHEAD = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,13 +78,12 @@ def sampled(
     """
     items = _listed(names, on_problem)
     some = items[:: max(1, len(items) // count)][:count]
-    with closing(read_all(some, limit)) as reads:
-        files = []
-        for read in reads:
-            if isinstance(read, Problem):
-                on_problem(read)
-            else:
-                files.append(read.encoded)
+    files = []
+    for _, encoded, _ in _read(some, limit):
+        if isinstance(encoded, bytes):
+            files.append(encoded)
+        else:
+            on_problem(encoded)
     return files
 
 
@@ -123,19 +128,19 @@ def _embedded(
         reasons[(error.index or 0) // each] = error.reason
 
     def sent() -> Iterator[ImageInput]:
-        with closing(read_all(items, client.info().max_image_bytes)) as reads:
-            for read in reads:
-                if isinstance(read, Problem):
-                    on_problem(read)
+        with closing(_read(items, client.info().max_image_bytes)) as reads:
+            for path, encoded, sha256 in reads:
+                if not isinstance(encoded, bytes):
+                    on_problem(encoded)
                     continue
-                inputs: list[ImageInput] = [read.encoded]
+                inputs: list[ImageInput] = [encoded]
                 if in_crops:
                     try:
-                        inputs = [*crops(opened(read.encoded))]
+                        inputs = [*crops(opened(encoded))]
                     except (OSError, ValueError, SyntaxError) as error:
-                        on_problem(Problem(read.item.path, f"not an image: {error}"))
+                        on_problem(Problem(path, f"not an image: {error}"))
                         continue
-                waiting.append((read.item.path, read.facts.sha256))
+                waiting.append((path, sha256))
                 yield from inputs
 
     vectors = client.stream_images(sent(), on_error=note)
@@ -148,3 +153,29 @@ def _embedded(
             on_problem(Problem(path, reason))
         else:
             yield Picture(path, sha256, mean(some) if in_crops else some[0])
+
+
+def _read(
+    items: Sequence[Item], limit: int
+) -> Generator[tuple[str, bytes | Problem, str], None, None]:
+    """The path, the bytes or what is wrong, and the hash of each, in order, read by threads.
+
+    As the indexer reads, without opening each picture for what it says about itself.
+    """
+
+    def read(item: Item, _: Cancellation | None) -> tuple[str, bytes | Problem, str]:
+        try:
+            encoded = item.read(limit + 1)
+        except (OSError, SourceError) as error:
+            why = error.strerror if isinstance(error, OSError) else None
+            return item.path, Problem(item.path, f"cannot be read: {why or error}"), ""
+        if len(encoded) > limit:
+            why = f"it has more than the {limit:,} bytes that the server takes"
+            return item.path, Problem(item.path, why), ""
+        return item.path, encoded, hashlib.sha256(encoded).hexdigest()
+
+    with (
+        ThreadPoolExecutor(_THREADS, thread_name_prefix="tritonclip-read") as pool,
+        closing(in_order(iter(items), read, pool, _AHEAD, Cancellation())) as reads,
+    ):
+        yield from reads

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,18 @@ class PreparedPolicy:
     offset: NDArray[np.float64]
     at: NDArray[np.float64]
     """[rules]: thresholds, as log-odds, or as the score of a head; infinite where there is none."""
+    wanted_sums: NDArray[np.float64] = field(init=False)
+    """[rules, prompts]: how often a prompt is one of `wanted`."""
+    other_sums: NDArray[np.float64] = field(init=False)
+    """[rules, prompts]: how often a prompt is one of `others`."""
+
+    def __post_init__(self) -> None:
+        """Turn places of prompts into sums over them."""
+        for name, places in (("wanted_sums", self.wanted), ("other_sums", self.others)):
+            sums = np.zeros((len(places), len(self.vectors)))
+            for rule, some in enumerate(places):
+                np.add.at(sums[rule], some, 1.0)
+            object.__setattr__(self, name, sums)
 
 
 def texts(policy: Policy) -> list[str]:

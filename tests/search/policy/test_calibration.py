@@ -74,14 +74,26 @@ def test_what_was_promised_holds_on_other_pictures() -> None:
 
 def test_too_few_examples_are_refused_with_the_number_that_is_missing() -> None:
     odds, said = np.arange(60.0), (np.arange(60) >= 30).astype(float)
-    with pytest.raises(TooFewExamples, match="30 of 30 caught pictures are right") as raised:
-        choose(odds, said, ("precision", 0.95), "weapon")
     needed = trials_needed(1.0, 0.95)
-    assert f"{needed - 30:.0f} more that it catches" in str(raised.value)
-    (more,) = re.findall(r"label about (\d+) more", str(raised.value))
-    assert int(more) == 2 * (needed - 30)  # every other one is caught
-    with pytest.raises(TooFewExamples, match=rf"label {needed - 30:.0f} more of those"):
-        choose(odds, said, ("recall", 0.95))
+    for kind in ("precision", "recall"):
+        with pytest.raises(TooFewExamples, match=rf"label {needed - 30:.0f} more of those"):
+            choose(odds, said, (kind, 0.95), "weapon")  # type: ignore[arg-type]
+
+
+def test_errors_make_more_examples_necessary() -> None:
+    odds = np.arange(400.0)
+    said = (odds >= 300).astype(float)
+    said[[310, 330]] = 0
+    with pytest.raises(TooFewExamples, match=r"that 98 of 100 caught pictures are right") as raised:
+        choose(odds, said, ("precision", 0.95), "weapon")
+    needed = trials_needed(0.98, 0.95)
+    assert f"{needed - 100:.0f} more that it catches" in str(raised.value)
+    (more,) = re.findall(r"label about ([\d,]+) more", str(raised.value))
+    assert int(more.replace(",", "")) == 4 * (needed - 100)  # every fourth one is caught
+
+
+def test_examples_that_are_just_enough_are_taken() -> None:
+    needed = trials_needed(1.0, 0.95)
     enough = int(needed)
     choose(np.arange(2.0 * enough), np.repeat([0.0, 1.0], enough), ("precision", 0.95))
 
