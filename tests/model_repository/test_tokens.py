@@ -1,9 +1,11 @@
 """The server's tokenizing gives the checkpoint's own ids."""
 
+import json
 import random
-import sys
+import re
 import unicodedata
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,9 @@ from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from transformers import AutoTokenizer
 
 from stand_ins.vocabularies import CORPUS as SCRIPTS
-from stand_ins.vocabularies import write_vocabulary
+from stand_ins.vocabularies import KINDS, write_vocabulary
 from tritonclip_export.bundle import bucket_lengths
+from tritonclip_export.checkpoint.character_classes import EVERY_CHARACTER
 from tritonclip_export.checkpoint.open_clip.tokenizer import convert, set_language
 from tritonclip_export.checkpoint.tokenizer import from_transformers
 from tritonclip_export.errors import CheckpointError
@@ -35,6 +38,17 @@ CORPUS = [
     "!<end_of_text>?<start_of_text>!",
     "<|endoftext|> <|startoftext|>",
 ]
+
+# By this Python's tables; young code points are among all of them only.
+ASSIGNED = "".join(c for c in EVERY_CHARACTER if unicodedata.category(c) not in ("Cn", "Co"))
+
+
+def joined(characters: str, form: str) -> list[str]:
+    """Texts of many `characters`, each in `form`."""
+    return [
+        "".join(map(form.format, characters[start : start + 2000]))
+        for start in range(0, len(characters), 2000)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -76,26 +90,58 @@ def test_additional_special_tokens_keep_their_ids(
     np.testing.assert_array_equal(padded(transform, texts, 77), tokenizer(texts).numpy())
 
 
-def test_every_character_gets_open_clips_ids(clip: Callable[..., tuple[object, object]]) -> None:
-    """Each assigned code point of Unicode alone, and after a letter, a digit and a mark."""
+def test_every_character_gets_open_clips_ids_once_cleaned(
+    clip: Callable[..., tuple[object, object]],
+) -> None:
+    """Each of a tenth of the assigned code points alone, and after a letter, a digit and a mark."""
     tokenizer, transform = clip(clean="whitespace")
-    # 60 characters a text, apart, so that all fit into far fewer calls; none is cut off.
-    tokenizer.context_length = 2000
     transform.tokenizer.no_truncation()
-    characters = [
-        chr(code)
-        for code in range(sys.maxunicode + 1)
-        if unicodedata.category(chr(code)) not in ("Cn", "Cs", "Co")
-    ]
+    characters = list(ASSIGNED)
     random.Random(0).shuffle(characters)
     texts = [
         " ".join(f"{c} a{c} 1{c} !{c}" for c in characters[start : start + 60])
-        for start in range(0, len(characters), 600)  # a tenth of them: some 30,000 cases
+        for start in range(0, len(characters), 600)
     ]
     texts.append("\u0345 a\u0345 \u0345b")
 
     for text, ids in zip(texts, transform.encode(texts), strict=True):
         assert [*tokenizer.encode(text)] == ids[1:-1]
+
+
+def test_every_code_point_of_unicode_gets_open_clips_ids(
+    clip: Callable[..., tuple[object, object]],
+) -> None:
+    """Between a letter and a mark; the assigned ones alone and between digits, too."""
+    tokenizer, transform = clip(clean="whitespace")
+    transform.tokenizer.no_truncation()
+    # What cleaning makes of a text is the same function in both.
+    tokenizer.clean_fn = str
+    transform = replace(transform, cleaning=())
+    texts = [
+        *joined(EVERY_CHARACTER, "a{0}! "),
+        *joined(ASSIGNED, "{0} 1{0}2 "),
+        *joined(
+            EVERY_CHARACTER[:0x3000], "'{0} '{0}{0} '{0}l 'r{0} <end{0}of_text> <{0}art_of_text>"
+        ),
+    ]
+
+    for text, ids in zip(texts, transform.encode(texts), strict=True):
+        if tokenizer.encode(text) != ids[1:-1]:
+            differing = [c for c in text if tokenizer.encode(f"a{c}!") != encoded(transform, c)]
+            raise AssertionError([f"U+{ord(c):X}" for c in dict.fromkeys(differing)])
+
+
+def encoded(transform: object, character: str) -> list[int]:
+    return transform.encode([f"a{character}!"])[0][1:-1]
+
+
+def test_a_tokenizer_names_code_points_and_no_classes_of_some_unicode_version(
+    clip: Callable[..., tuple[object, object]],
+) -> None:
+    _, transform = clip()
+    words, _ = json.loads(transform.tokenizer.to_str())["pre_tokenizer"]["pretokenizers"]
+
+    assert not re.search(r"\\[pPsSdDwW]|\(\?", words["pattern"]["Regex"])
 
 
 @pytest.mark.parametrize("name", ["demo", "siglip"])
@@ -205,6 +251,25 @@ def test_siglips_tokenizer_of_transformers_keeps_special_tokens_that_are_typed(
     for text in [*texts, *SCRIPTS]:
         expected = tokenizer(text, truncation=True, max_length=16)["input_ids"]
         assert transform.encode([text])[0] == expected, text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_character_gets_the_ids_of_a_tokenizer_of_transformers(
+    kind: str, vocabulary: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """The assigned code points, and one in a hundred of the others; of ideographs, too."""
+    tokenizer = AutoTokenizer.from_pretrained(vocabulary(kind), model_max_length=10**6)
+    spec = from_transformers(tokenizer, (), 16).write(tmp_path, dynamic_length=False)
+    transform = text_transform(spec, tmp_path)
+    transform.tokenizer.no_truncation()
+    characters = "".join(
+        c
+        for i, c in enumerate(EVERY_CHARACTER)
+        if i % 100 == 0 or unicodedata.category(c) not in ("Cn", "Co", "Lo")
+    )
+    texts = joined(characters, "{0} a{0}! 1{0}2 ")
+
+    assert transform.encode(texts) == tokenizer(texts)["input_ids"]
 
 
 def test_texts_are_padded_to_the_shortest_bucket_that_holds_them(

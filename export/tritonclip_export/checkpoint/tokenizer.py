@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tritonclip_export.bundle import CleaningRule, TextSpec, sha256_of
+from tritonclip_export.checkpoint.character_classes import frozen
 from tritonclip_export.checkpoint.transformers import siglip_tokenizer
 from tritonclip_export.errors import ExportError
 
@@ -57,8 +58,6 @@ def from_transformers(
     Raises:
         ExportError: it has none and no conversion, or pads or cuts on the left.
     """
-    from tokenizers import Tokenizer
-
     for what, side in (
         ("padding", tokenizer.padding_side),
         ("truncation", tokenizer.truncation_side),
@@ -67,7 +66,7 @@ def from_transformers(
             raise ExportError(f"{what} on the {side} has no conversion")
     if tokenizer.is_fast:
         tokenizer("")  # settles its special tokens: NLLB goes back to its source language
-        converted = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+        converted = frozen(tokenizer.backend_tokenizer)
     elif type(tokenizer).__name__ == "SiglipTokenizer":
         converted, cleaning = siglip_tokenizer.convert(tokenizer), (*cleaning, "siglip")
     else:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from tritonclip_export.bundle import CleaningRule
+from tritonclip_export.checkpoint.character_classes import in_regex, spelled_out
 from tritonclip_export.checkpoint.references import nearest
 from tritonclip_export.checkpoint.tokenizer import ServedTokenizer, from_transformers
 from tritonclip_export.errors import CheckpointError, ExportError
@@ -94,26 +95,25 @@ def _cleaning(tokenizer: Any) -> tuple[CleaningRule, ...]:
 def _from_clip_bpe(clip: Any) -> Any:
     """CLIP's byte-pair encoding (open_clip's `SimpleTokenizer`).
 
-    Two of its habits need care. Its regular expression, ignoring case, matches U+0345 nowhere, so
-    that mark separates words and vanishes, as a space would. And a special token typed into a text
-    becomes its id, but only where the scan stands on it: in `!<end_of_text>` the `!<` is taken
-    first. Registering special tokens with the library would find them everywhere, so they are
-    reached by merges instead: a chain that only fires on the one pre-token with `<` and letters.
+    A special token typed into a text becomes its id, but only where the scan stands on it: in
+    `!<end_of_text>` the `!<` is taken first. Registering special tokens with the library would find
+    them everywhere, so they are reached by merges instead: a chain that only fires on the one
+    pre-token with `<` and letters.
     """
-    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
 
     if clip.reduction_fn is not None:
         raise ExportError("a tokenizer with a reduction mask draws tokens at random")
     special = {name: clip.encoder[name] for name in _special_tokens(clip)}
     vocab = {token: id for token, id in clip.encoder.items() if token not in special}
     merges = sorted(clip.bpe_ranks, key=clip.bpe_ranks.__getitem__)
-    split = pre_tokenizers.Split(Regex(f"(?i){clip.pat.pattern}"), "removed", invert=True)
+    words = spelled_out(clip.pat.pattern, in_regex, ignore_case=True)
+    split = pre_tokenizers.Split(Regex(words), "removed", invert=True)
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
 
     def build() -> Any:
         model = models.BPE(vocab=vocab, merges=merges, end_of_word_suffix="</w>")
         tokenizer = Tokenizer(model)
-        tokenizer.normalizer = normalizers.Replace("\u0345", " ")
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, byte_level])
         return tokenizer
 
