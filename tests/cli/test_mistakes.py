@@ -25,6 +25,7 @@ BASES = {
     "assemble": ["bundle"],
     "verify": ["bundle"],
     "serve": ["folder", "--container", "--dry-run"],
+    "gateway": ["--host", "192.0.2.1"],  # no address of this machine, so it listens on none
     "embed": ["pictures/a.png"],
     "classify": ["pictures/a.png", "--labels", "a,b"],
     "index": ["pictures"],
