@@ -31,7 +31,16 @@ from tritonclip_cli.archive_output import (
     report_json,
 )
 from tritonclip_cli.groups import Group
-from tritonclip_cli.options import UTF8, Connection, Encoding, Json, Labels, LabelsFile, Template
+from tritonclip_cli.options import (
+    UTF8,
+    Connection,
+    Encoding,
+    Fps,
+    Json,
+    Labels,
+    LabelsFile,
+    Template,
+)
 from tritonclip_cli.queries import labels_from, lines_of, templates_from
 from tritonclip_cli.values import ANY_NAME, check, new_file
 
@@ -44,12 +53,6 @@ def _known_store(url: str) -> None:
     from tritonclip_search.stores.url import StoreUrl
 
     StoreUrl.parse(url)
-
-
-def _known_rate(fps: float) -> None:
-    from tritonclip_search.video.sampling import check_fps
-
-    check_fps(fps)
 
 
 def _known_filter(where: str) -> None:
@@ -70,9 +73,6 @@ Store = Annotated[
     ),
 ]
 ARCHIVE = "archive"
-Fps = Annotated[
-    float, typer.Option(callback=check(_known_rate), help="Frames a second of new videos.")
-]
 Where = Annotated[
     str | None,
     typer.Option(

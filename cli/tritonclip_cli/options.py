@@ -46,7 +46,15 @@ def known_encoding(name: str) -> None:
         raise InvalidArgument(f"convert the text first: iconv -f {name} -t utf-8")
 
 
+def known_rate(fps: float) -> None:
+    """Refuse what is no rate to take frames of a video at."""
+    from tritonclip_search.video.sampling import check_fps
+
+    check_fps(fps)
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Fps = Annotated[float, typer.Option(callback=check(known_rate), help="Frames a second of videos.")]
 HubFolder = Annotated[
     Path | None,
     folder(

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from tritonclip.errors import InvalidArgument, InvalidInput
+from tritonclip.errors import InvalidArgument, InvalidInput, TritonClipError
 from tritonclip_cli import output
 from tritonclip_cli.options import (
     UTF8,
     Connection,
     Encoding,
+    Fps,
     Json,
     Labels,
     LabelsFile,
@@ -28,9 +29,11 @@ from tritonclip_cli.options import (
 )
 from tritonclip_cli.values import ANY_NAME, new_file, shown
 from tritonclip_export.samples import decoded, images_in, texts_in
+from tritonclip_search.sources.item import is_video
 
 if TYPE_CHECKING:
     from tritonclip.types import Classification
+    from tritonclip_cli.clip_vectors import Pooling
 
 
 def embed(
@@ -38,7 +41,7 @@ def embed(
         list[str],
         typer.Argument(
             parser=ANY_NAME,
-            help="Image files and folders; with --text, texts. - reads lines of stdin.",
+            help="Image files and folders, or videos; with --text, texts. - reads lines of stdin.",
         ),
     ],
     *,
@@ -47,6 +50,11 @@ def embed(
         Literal["cut", "mean"],
         typer.Option(help="Texts beyond the model's context: cut off, or the mean of their parts."),
     ] = "cut",
+    pool: Annotated[
+        Literal["mean", "max", "weighted", "none"],
+        typer.Option(help="A vector for each video, pooled of its frames, or none: one a frame."),
+    ] = "mean",
+    fps: Fps = 1.0,
     to: Annotated[
         Path | None,
         new_file("A .npy, .npz, .parquet or .jsonl file. [jsonl, stdout]", "--output", "-o"),
@@ -61,11 +69,11 @@ def embed(
     connection: Connection,
     json: Json = False,
 ) -> None:
-    """Embed images or texts.
+    """Embed images, videos or texts.
 
     An image that cannot be embedded is reported and left out (in a .npy, which has no names, its
     row is NaN); the others are written all the same, and the exit status is 1. What is interrupted
-    goes on where it was when it is run again.
+    goes on where it was when it is run again, videos from their beginning.
     """
     from tritonclip_cli import embedding_files
     from tritonclip_cli.embedding_run import Run, Stream, journal_beside
@@ -73,6 +81,9 @@ def embed(
     began = time.monotonic()
     target = None if to is None else embedding_files.check(to, overwrite=overwrite)
     there = 0 if target is None or overwrite else embedding_files.rows_in(target) or 0
+    if not text and any(map(is_video, inputs)):
+        _embed_videos(inputs, pool, fps, target, there, connection, json=json)
+        return
     items = lines_of(inputs, encoding) if text else _image_files(inputs)
     with connection.client() as client, _counting(quiet=to is None or json) as show:
         model = client.info()
@@ -108,6 +119,37 @@ def embed(
         )
     if run.failed:
         raise typer.Exit(1)
+
+
+def _embed_videos(
+    files: Sequence[str],
+    pool: Pooling,
+    fps: float,
+    to: Path | None,
+    keep: int,
+    connection: Connection,
+    *,
+    json: bool,
+) -> None:
+    from tritonclip_cli.clip_vectors import write_clips
+    from tritonclip_cli.embedding_files import open_writer
+
+    if others := [file for file in files if not is_video(file)]:
+        raise InvalidArgument(f"{shown(others[0])} is no video; embed pictures by themselves")
+    with (
+        connection.client() as client,
+        _counting(quiet=to is None or json) as show,
+        open_writer(to, dim=client.info().dim, keep=keep) as writer,
+    ):
+        failed = write_clips(files, client, writer, pool=pool, fps=fps, show=show)
+        rows = writer.rows
+        dim = client.info().dim
+    if to is not None and json:
+        messages = [str(error) for error in failed]
+        output.print_json({"output": to, "embedded": rows, "dim": dim, "failed": messages})
+    elif to is not None:
+        output.console().print(f"{rows} x {dim} -> [bold]{shown(to)}[/]")
+    _report(failed)
 
 
 def classify(
@@ -207,14 +249,14 @@ def info(connection: Connection, json: Json = False) -> None:
     output.console().print(table)
 
 
-def _report(failed: Sequence[InvalidInput]) -> None:
+def _report(failed: Sequence[TritonClipError]) -> None:
     """Name what could not be embedded, and end with status 1 if there was any."""
     _name(failed)
     if failed:
         raise typer.Exit(1)
 
 
-def _name(failed: Sequence[InvalidInput]) -> None:
+def _name(failed: Sequence[TritonClipError]) -> None:
     for error in failed:
         print(f"failed: {error}", file=sys.stderr)
 
