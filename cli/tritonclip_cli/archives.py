@@ -142,6 +142,10 @@ class Looks(Group, panel="How to look at it"):
     show: Annotated[bool, typer.Option("--show", help="Look at the hits in a browser.")] = False
     page: Annotated[Path | None, new_file("Write that page, one HTML file, to here.")] = None
     sheet: Annotated[Path | None, new_file("Write a sheet of the pictures, a PNG, to here.")] = None
+    timeline: Annotated[
+        Path | None,
+        new_file("Draw each text's score over the time of the best video, a PNG, to here."),
+    ] = None
     edl: Annotated[
         Path | None, new_file("Write the moments for editing tools, CMX 3600, to here.")
     ] = None
@@ -239,6 +243,13 @@ def search(
             per=question.per,
         )
         seconds = time.monotonic() - began
+        course = None
+        if looks.timeline is not None:
+            best = next((hit.record.file for hit in hits if hit.is_video), None)
+            if best is None or not asked:
+                raise InvalidArgument("--timeline wants a text to ask for, and a video among hits")
+            templates = templates_from(question.template, "plain")
+            course = archive.course(best, asked, templates=templates)
         among = f"among {counted(archive)}, {archive.method.name}"
     if json:
         output.print_json([hit_json(hit) for hit in hits])
@@ -250,6 +261,11 @@ def search(
     title = " + ".join([*asked, *images]) + "".join(f", without {what}" for what in unwanted)
     if looks.show or looks.page is not None:
         _write_page(looks, title, among, hits)
+    if course is not None and looks.timeline is not None:
+        from tritonclip_search.looking.timeline import timeline
+
+        timeline(course).save(looks.timeline, "PNG")
+        output.console(stderr=True).print(f"time line [bold]{escaped(str(looks.timeline))}[/]")
     if looks.edl is not None:
         from tritonclip_search.looking.edl import edl
 

@@ -30,6 +30,7 @@ from tritonclip_search.space import Description, Space, VectorType
 from tritonclip_search.stores.opening import open_store
 from tritonclip_search.stores.store import Method, Store, check_name
 from tritonclip_search.stores.url import StoreUrl
+from tritonclip_search.video.course import Course, course
 from tritonclip_search.video.moments import clips, moments
 from tritonclip_search.video.sampling import DEFAULT_FPS, check_fps
 
@@ -243,6 +244,26 @@ class Collection:
                 if record.vector is not None:
                     scores[record.id] = float(record.vector @ vector)
         return scores
+
+    def course(
+        self, file: str, texts: Sequence[str], *, templates: str | Sequence[str] = "plain"
+    ) -> Course:
+        """How well each of `texts` fits a video over its time.
+
+        Args:
+            file: the `file` of its records.
+            texts: one or more.
+            templates: see the client's `label_embeddings`.
+
+        Raises:
+            InvalidArgument: there are no frames of such a video.
+        """
+        self._check()
+        where = And((OneOf("file", (file,)), OneOf("kind", (Kind.FRAME.value,))))
+        frames = list(self._store.scan(self.name, where=where, vectors=True))
+        if not frames:
+            raise InvalidArgument(f"the collection has no frames of a video {file!r}")
+        return course(frames, texts, self._client.label_embeddings(texts, templates))
 
     def duplicates(
         self, threshold: float | None = None, *, where: str | None = None

@@ -14,10 +14,12 @@ from typer.testing import CliRunner, Result
 
 from stand_ins.clips import Shot, write_clip
 from tritonclip import Client
+from tritonclip.errors import InvalidArgument
 from tritonclip_cli import app
 from tritonclip_search import Collection, Hit, Record, open_collection
 from tritonclip_search.looking.edl import edl
-from tritonclip_search.records import Kind
+from tritonclip_search.looking.timeline import timeline
+from tritonclip_search.records import Kind, file_id
 from tritonclip_search.video.moments import clips, moments
 
 Drawing = Callable[[str], Image.Image]
@@ -147,6 +149,21 @@ def test_pictures_and_moments_are_found_side_by_side(indexed: Collection) -> Non
     assert found(whole) == ("animals.mp4", 0, pytest.approx(12, abs=0.1))
 
 
+def test_the_course_of_a_text_has_its_peak_where_it_is_shown(
+    indexed: Collection, folder: Path
+) -> None:
+    file = file_id(str(folder / "food.mp4"))
+    course = indexed.course(file, ["sushi", "a violin", "a snowman"])
+    assert course.starts.tolist() == pytest.approx([0, 3, 8, 11], abs=0.01)
+    assert course.scores.argmax(axis=1).tolist() == [0, 2, 3]
+    picture = timeline(course)
+    curves = {"#0072B2", "#D55E00", "#009E73"}
+    colours = {f"#{r:02X}{g:02X}{b:02X}" for _, (r, g, b) in picture.getcolors(2**24)}
+    assert curves <= colours
+    with pytest.raises(InvalidArgument, match="no frames of a video 'absent'"):
+        indexed.course("absent", ["sushi"])
+
+
 def test_an_edit_list_has_the_moments_in_their_order() -> None:
     hits = [hit(3.0, 7.04, 0.5), hit(3600, 3601.5, 0.4, file="b")]
     assert edl("a  cat\nat night", hits, rate=25).splitlines() == [
@@ -198,6 +215,9 @@ def test_the_command_line_leads_to_the_second(run: Run, tmp_path: Path) -> None:
     with Image.open(tmp_path / "hits.png") as sheet:
         assert sheet.height > 200
     assert "00:00:03:00 00:00:07:00 01:00:00:00 01:00:04:00" in (tmp_path / "hits.edl").read_text()
+    run("search", "a guitar", "a rocket", "--timeline", "guitar.png")
+    with Image.open(tmp_path / "guitar.png") as drawn:
+        assert drawn.width == 1200
     paths = run("search", "a guitar", "--paths").stdout.splitlines()
     assert sorted(map(Path.name.fget, map(Path, paths))) == sorted(
         [*(f"{name}.mp4" for name in CLIPS), "castle.png"]
