@@ -43,16 +43,22 @@ from tritonclip_cli.options import (
 )
 from tritonclip_cli.queries import labels_from, lines_of, templates_from
 from tritonclip_cli.values import ANY_NAME, check, new_file
+from tritonclip_search.sources.item import age, is_live
 
 if TYPE_CHECKING:
     from tritonclip_search import Collection, Hit, Progress
     from tritonclip_search.indexing.report import OnProgress
+    from tritonclip_search.video.segmenting import Segment
 
 
 def _known_store(url: str) -> None:
     from tritonclip_search.stores.url import StoreUrl
 
     StoreUrl.parse(url)
+
+
+def _known_age(keep: str) -> None:
+    age(keep)
 
 
 def _known_filter(where: str) -> None:
@@ -161,7 +167,7 @@ def index(
         list[str],
         typer.Argument(
             parser=ANY_NAME,
-            help="Folders, pictures, videos, globs, tar shards, s3:// and so on. - reads stdin.",
+            help="Folders, pictures, videos, globs, tar shards, s3://, rtsp:// ... - reads stdin.",
         ),
     ],
     *,
@@ -176,6 +182,10 @@ def index(
     fast: Annotated[
         bool, typer.Option("--fast", help="Only keyframes of them, often 2 to 10 s apart.")
     ] = False,
+    keep: Annotated[
+        str | None,
+        typer.Option(callback=check(_known_age), help="Of a live source, how long: 12h, 30d."),
+    ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Go on and follow changes until Ctrl-C.")
     ] = False,
@@ -192,6 +202,9 @@ def index(
         place.open(connection, half=half) as archive,
         _progress(quiet=json) as on_progress,
     ):
+        if any(map(is_live, sources)):
+            _follow(archive, sources, fps, keep, json=json)
+            return
         named = _sources(sources)
         if watch:
             changed = partial(print_changes, json=json)
@@ -385,6 +398,31 @@ def collections(
         output.console().print("no collections here; `tritonclip index` makes one")
     else:
         print_collections(described)
+
+
+def _follow(
+    archive: Collection, sources: Sequence[str], fps: float, keep: str | None, *, json: bool
+) -> None:
+    """Take up a live source until Ctrl-C."""
+    from tritonclip_search.video.timecode import span
+
+    if len(sources) > 1:
+        raise InvalidArgument("a live source has no end: index it by itself")
+
+    def told(segment: Segment) -> None:
+        if json:
+            output.print_json({"start": segment.start, "end": segment.end})
+        else:
+            frames = f"{len(segment.frames)} frames"
+            print(f"{span(segment.start, segment.end)}  {frames}", flush=True)
+
+    archive.follow(
+        sources[0],
+        fps=fps,
+        keep=None if keep is None else age(keep),
+        on_segment=told,
+        on_loss=lambda why: print(f"lost: {why}", file=sys.stderr, flush=True),
+    )
 
 
 def _sources(named: Sequence[str]) -> list[Any]:

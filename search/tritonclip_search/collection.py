@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from itertools import islice
 from types import TracebackType
 from typing import Literal, NoReturn, TypeAlias
@@ -20,6 +21,7 @@ from tritonclip_search.filters import And, Filter, OneOf
 from tritonclip_search.groups import Threshold, find_threshold, group
 from tritonclip_search.hits import Hit, folded, scored
 from tritonclip_search.indexing.indexer import index
+from tritonclip_search.indexing.live import follow
 from tritonclip_search.indexing.report import OnProgress, Report
 from tritonclip_search.indexing.videos import Sampling
 from tritonclip_search.queries import Query
@@ -31,8 +33,10 @@ from tritonclip_search.stores.opening import open_store
 from tritonclip_search.stores.store import Method, Store, check_name
 from tritonclip_search.stores.url import StoreUrl
 from tritonclip_search.video.course import Course, course
+from tritonclip_search.video.live import watch
 from tritonclip_search.video.moments import clips, moments
 from tritonclip_search.video.sampling import DEFAULT_FPS, check_fps
+from tritonclip_search.video.segmenting import Segment
 
 DEFAULT_NAME = "pictures"
 
@@ -157,6 +161,40 @@ class Collection:
             report = self.add(named, prune=prune, fps=fps, fast=fast, on_progress=on_progress)
             on_report(report)
             time.sleep(max(pause, 4 * (time.monotonic() - began)))
+
+    def follow(
+        self,
+        url: str,
+        *,
+        fps: float = DEFAULT_FPS,
+        keep: timedelta | None = None,
+        on_segment: Callable[[Segment], object] = lambda _: None,
+        on_loss: Callable[[str], object] = lambda _: None,
+    ) -> None:
+        """Take up a live source until interrupted, in segments; times are those of the clock.
+
+        Args:
+            url: `rtsp://`, `rtmp://`, `srt://`, `udp://`, `tcp://` or `pipe:0`.
+            fps: frames a second.
+            keep: remove what is older.
+            on_segment: told after each segment is written.
+            on_loss: told each time that the source is lost; it is tried again for ever.
+
+        Raises:
+            TritonClipError: of the server or the store; what was written until then is kept.
+        """
+        check_fps(fps)
+        self._make()
+        follow(
+            self._store,
+            self.name,
+            self._client,
+            url,
+            watch(url, fps, on_loss=on_loss),
+            fps=fps,
+            keep=keep,
+            on_segment=on_segment,
+        )
 
     def search(
         self,

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import BinaryIO, TypeAlias
+
+from tritonclip.errors import InvalidArgument
+
+_LIVE = re.compile(r"(rtsps?|rtmps?|rtp|srt|udp|tcp)://|pipe:")
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic"),
@@ -22,6 +28,24 @@ MEDIA_SUFFIXES = (*SUFFIXES, *VIDEO_SUFFIXES)
 def is_video(path: str) -> bool:
     """Whether a file is taken for a video; a `.ts` is, where it was asked for by its name."""
     return path.lower().endswith((*VIDEO_SUFFIXES, ".ts"))
+
+
+def is_live(name: str) -> bool:
+    """Whether a source has no end: `rtsp://`, `rtmp://`, `srt://`, `udp://`, `tcp://`, `pipe:`."""
+    return _LIVE.match(name) is not None
+
+
+def age(text: str) -> timedelta:
+    """What `90m`, `12h` or `30d` mean.
+
+    Raises:
+        InvalidArgument: it is not of that form.
+    """
+    match = re.fullmatch(r"(\d{1,5})([mhd])", text)
+    if match is None or not int(match[1]):
+        raise InvalidArgument(f"{text!r} is no age: write minutes, hours or days, as 90m, 12h, 30d")
+    unit = {"m": "minutes", "h": "hours", "d": "days"}[match[2]]
+    return timedelta(**{unit: int(match[1])})
 
 
 @dataclass(frozen=True)

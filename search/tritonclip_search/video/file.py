@@ -26,6 +26,9 @@ EPSILON = 1e-6
 # As FFmpeg calls them. Not among them are playlists, whose authors could have any file of this
 # machine or address of its network read, and pictures, which the server decodes.
 _FORMATS = "asf,avi,flv,h264,hevc,ivf,m4v,matroska,mov,mpeg,mpegts,mpegvideo,mxf,obu,ogg,rm,wtv"
+_LIVE_FORMATS = f"{_FORMATS},live_flv,rtsp,rtp,sdp"
+# Seconds without anything from a live source after which it is lost.
+_SILENCE = 10.0
 # Packets that are held undecoded until it is clear whether a frame among them is wanted: more than
 # ten seconds of most films. Where a file has hardly any keyframe, no more than this is held.
 _HELD_BYTES = 16 * 2**20
@@ -40,12 +43,19 @@ _TOLERANCE = 1.0
 class Video:
     """An open video. Times are seconds from its beginning, as players count them."""
 
-    def __init__(self, source: Source, on_damage: OnDamage = lambda _: None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        on_damage: OnDamage = lambda _: None,
+        *,
+        is_live: bool = False,
+    ) -> None:
         """Open `source`, without decoding anything yet.
 
         Args:
             source: what to open.
             on_damage: told of each range that cannot be decoded, once it is passed.
+            is_live: whether it is a stream without end, which is given up where nothing comes.
 
         Raises:
             VideoError: it is no video, has no picture, or is in a codec that FFmpeg lacks.
@@ -54,7 +64,10 @@ class Video:
         try:
             opened = source if hasattr(source, "read") else os.fspath(source)
             self._container = self._av.open(
-                opened, metadata_errors="ignore", options={"format_whitelist": _FORMATS}
+                opened,
+                metadata_errors="ignore",
+                options={"format_whitelist": _LIVE_FORMATS if is_live else _FORMATS},
+                timeout=_SILENCE if is_live else None,
             )
         except self._av.error.ArgumentError as error:  # of what is not on the list
             raise VideoError("is of a kind of file that holds no video") from error
