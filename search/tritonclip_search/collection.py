@@ -357,7 +357,7 @@ class Collection:
             where: which records; see `filters`.
 
         Returns:
-            how many pictures have each label.
+            how many records have each label, those of moments and frames among them.
         """
         self._check()
         vectors = self._client.label_embeddings(labels, templates)

@@ -237,3 +237,17 @@ def test_duplicates_are_sought_among_files_not_among_frames(
     assert [sorted(Path(r.path).name for r in group) for group in groups] == [
         ["clip.mp4", "copy.mp4"]
     ]
+
+
+def test_without_its_library_videos_are_named_and_pictures_are_indexed(
+    collection: Collection,
+    clip: Path,
+    twemoji: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (clip.parent / "dog.png").write_bytes(twemoji["dog"])
+    monkeypatch.setattr("tritonclip_search.indexing.indexer.has_decoder", lambda: False)
+    report = collection.add([clip.parent])
+    assert report.added == 1
+    (problem,) = report.failed
+    assert problem.reason == '1 videos need PyAV. pip install "tritonclip[video]"'
