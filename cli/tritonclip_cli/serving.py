@@ -138,6 +138,7 @@ def serve(
         poll_seconds=changes.poll_seconds,
         load=changes.load,
         log_level=Level[log_level.upper()],
+        restart=True,
     )
     _run(server, repository, json=json)
 

@@ -1,13 +1,22 @@
-"""Runs one `tritonserver`, and ends it without a trace when its owner says so or dies.
+"""Runs `tritonserver`, starts it again when it breaks, and ends it without a trace when told to.
 
-A script, not a module to import: `Server` starts it as `python -I -S keeper.py ...` and holds the
-other end of its standard input. A byte or the end of that input means "stop". So a server cannot
-outlive its owner even if that is killed, and there is one way to stop, whoever asks: SIGTERM,
-patience, SIGKILL for the whole process group, then removal of shared memory. (PR_SET_PDEATHSIG
-alone would not do: it follows the *thread* that forked, and a server that is told to end while it
-loads leaves its Python stubs and their /dev/shm regions.)
+A script, not a module to import, and of the standard library alone, because containers run it, too:
+
+    python3 -I -S keeper.py [--owner PID] [--scratch FOLDER] [--restart] ... -- tritonserver ...
+
+`Server` starts it and holds the other end of its standard input. A byte or the end of that input
+means "stop". So a server cannot outlive its owner even if that is killed, and there is one way to
+stop, whoever asks: SIGTERM, patience, SIGKILL for the whole process group, then removal of shared
+memory. Should this script be killed, the kernel kills the server with it (PR_SET_PDEATHSIG), and
+its stubs follow within seconds. That alone would not do: a server that is told to end while it
+loads leaves its Python stubs and their /dev/shm regions.
+
+With `--restart`, a broken server is killed and started again. Triton itself does neither: when the
+process of a Python model (its "stub") dies or hangs, every request to that model fails or waits for
+ever, while model and server say that they are ready.
 """
 
+import argparse
 import contextlib
 import ctypes
 import os
@@ -16,60 +25,184 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 # How long until the end of the server is noticed, in seconds.
 _POLL = 0.1
-_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+# How long a process must have been seen dead or stopped. A stub that Triton ends, when it unloads a
+# model, is dead for some milliseconds before Triton collects it.
+_DEAD_SECONDS = 0.5
+_STOPPED_SECONDS = 1.5
+# Starting again is given up after so many breakdowns, each within so many seconds of a start.
+_LIVES = 10
+_LONG_LIFE = 30.0
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_PR_SET_CHILD_SUBREAPER = 36
+_STATES = {"Z": "has died", "X": "has died", "T": "hangs (it is stopped)"}
 
 
-def main(owner: int, patience: float, shm_prefix: str, command: list[str]) -> int:
-    """Run `command` until it ends, `owner` (a process id) dies, or standard input says so.
+class Watch:
+    """Whether the processes of one server are well."""
 
-    Args:
-        owner: the process id of whoever started this script.
-        patience: seconds between SIGTERM and SIGKILL.
-        shm_prefix: files of this prefix in /dev/shm are the server's.
-        command: the server and its arguments.
+    def __init__(self, server: int) -> None:
+        """Watch the process `server` and its children."""
+        self._server = server
+        self._names = {server: "tritonserver"}
+        self._since: dict[tuple[int, str], float] = {}
 
-    Returns:
-        The server's exit status; 128 + the signal's number where a signal ended it.
-    """
-    stopping = False
+    def fault(self) -> str | None:
+        """What is broken, in words; None if nothing is."""
+        now = time.monotonic()
+        bad = {}
+        for pid in (self._server, *_children(self._server)):
+            self._names.setdefault(pid, _model(pid))
+            state = _state(pid)
+            if state in _STATES and (pid, state) != (self._server, "Z"):  # that is its normal end
+                bad[pid, state] = self._since.get((pid, state), now)
+        self._since = bad
+        for (pid, state), since in bad.items():
+            if now - since >= (_STOPPED_SECONDS if state == "T" else _DEAD_SECONDS):
+                return f"{self._names[pid] or f'process {pid}'} {_STATES[state]}"
+        return None
 
-    def stop(*_: object) -> None:
-        nonlocal stopping
-        stopping = True
 
-    # Handlers, not SIG_IGN, which the server would inherit. Service managers signal every process
-    # of a service at once.
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, stop)
-    # The server's orphans become children of this process, so that it can wait for their end.
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    # Its own session: Ctrl-C in a terminal reaches the owner alone, and the group holds the server
-    # and its stubs only.
-    server = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
-    while server.poll() is None and not stopping:
-        stopping = bool(select.select([0], [], [], _POLL)[0]) or os.getppid() != owner
-    if server.poll() is None:
-        server.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            server.wait(patience)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(server.pid, signal.SIGKILL)
-    status = server.wait()
-    with contextlib.suppress(ChildProcessError):  # none is left
+class Keeper:
+    """Runs one server after the other until one is told to stop or ends for good."""
+
+    def __init__(self, command: list[str], patience: float, shm_prefix: str, owner: int) -> None:
+        """Prepare.
+
+        Args:
+            command: the server and its arguments.
+            patience: seconds between SIGTERM and SIGKILL.
+            shm_prefix: files of this prefix in /dev/shm are the server's.
+            owner: the process id of whoever started this script; 0 for nobody, as in a container.
+        """
+        self._command = command
+        self._patience = patience
+        self._shm_prefix = shm_prefix
+        self._owner = owner
+        self._stopping = False
+
+    def run(self, *, restart: bool) -> int:
+        """Run the server until it ends, its owner dies, or standard input or a signal says so.
+
+        Returns:
+            The server's exit status; 128 + the signal's number where a signal ended it.
+        """
+        # Handlers, not SIG_IGN, which the server would inherit. Service managers signal every
+        # process of a service at once.
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._stop)
+        # The server's orphans become children of this process, so that it can wait for their end.
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        lives = _LIVES
         while True:
-            os.waitpid(-server.pid, 0)
-    for region in Path("/dev/shm").glob(f"{shm_prefix}*"):
-        region.unlink(missing_ok=True)
-    return status if status >= 0 else 128 - status
+            start = time.monotonic()
+            status, fault = self._life()
+            lives = _LIVES if time.monotonic() - start > _LONG_LIFE else lives - 1
+            if self._stopping or not restart or not fault:
+                return status
+            if not lives:
+                print(f"{fault}, {_LIVES} times in a row: giving up", flush=True)
+                return status
+            print(f"{fault}: starting the server again", flush=True)
+
+    def _stop(self, *_: object) -> None:
+        self._stopping = True
+
+    def _life(self) -> tuple[int, str | None]:
+        """One server from start to end: its status, and what broke it."""
+        # Its own session: Ctrl-C in a terminal reaches the owner alone, and the group holds the
+        # server and its stubs only.
+        server = subprocess.Popen(
+            self._command,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+        )
+        watch, fault = Watch(server.pid), None
+        while server.poll() is None and not self._stopping and not fault:
+            if self._owner:
+                told = bool(select.select([0], [], [], _POLL)[0])
+                self._stopping |= told or os.getppid() != self._owner
+            else:
+                time.sleep(_POLL)
+            fault = watch.fault()
+        if server.poll() is None and not fault:
+            self._ask_to_end(server, watch)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
+        status = server.wait()
+        with contextlib.suppress(ChildProcessError):  # none is left
+            while True:
+                os.waitpid(-server.pid, 0)
+        for region in Path("/dev/shm").glob(f"{self._shm_prefix}*"):
+            region.unlink(missing_ok=True)
+        if status < 0 and not fault:
+            fault = f"tritonserver was killed by signal {-status}"
+        return (status if status >= 0 else 128 - status), fault
+
+    def _ask_to_end(self, server: "subprocess.Popen[bytes]", watch: Watch) -> None:
+        """Let requests in flight finish, unless something broken would keep them for ever."""
+        server.terminate()
+        end = time.monotonic() + self._patience
+        while server.poll() is None and time.monotonic() < end and not watch.fault():
+            time.sleep(_POLL)
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # it has just ended
+            found += map(int, thread.read_text().split())
+    return found
+
+
+def _state(pid: int) -> str:
+    """R, S, D, Z, T, ... as in proc(5); nothing for a process that is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+
+
+def _model(pid: int) -> str:
+    """The model that a stub runs: it is called with MODEL/VERSION/model.py."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return ""
+    return next(
+        (f"the process of {Path(w).parents[1].name}" for w in words if "/model.py" in w), ""
+    )
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Runs tritonserver, and starts it again.")
+    parser.add_argument("--owner", type=int, default=0, help="stop when this process ends")
+    parser.add_argument("--patience", type=float, default=35.0, help="seconds to stop in")
+    parser.add_argument("--shm-prefix", default="tritonclip_", help="of its files in /dev/shm")
+    parser.add_argument("--scratch", default="", help="a folder to remove in the end")
+    parser.add_argument("--restart", action="store_true", help="start a broken server again")
+    parser.add_argument("command", nargs="+", help="tritonserver and its arguments, after --")
+    return parser.parse_args(words)
 
 
 if __name__ == "__main__":
-    owner, patience, shm_prefix, scratch, *command = sys.argv[1:]
+    given = _parse(sys.argv[1:])
+    program, *arguments = given.command
+    if Path(program).name != "tritonserver":  # another command in the same container
+        os.execvp(program, given.command)
+    prefix = f"--backend-config=python,shm-region-prefix-name={given.shm_prefix}"
+    keeper = Keeper([program, prefix, *arguments], given.patience, given.shm_prefix, given.owner)
     try:
-        sys.exit(main(int(owner), float(patience), shm_prefix, command))
+        sys.exit(keeper.run(restart=given.restart))
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        if given.scratch:
+            shutil.rmtree(given.scratch, ignore_errors=True)

@@ -1,14 +1,18 @@
-"""One life of a `tritonserver` process: from its launch until nothing of it is left."""
+"""A `tritonserver` and its keeper: from their launch until nothing of them is left."""
 
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import overload
 
@@ -55,6 +59,8 @@ class ServerProcess:
         arguments: Sequence[str],
         stop_timeout: float,
         show: Callable[[LogLine], None],
+        *,
+        restart: bool = False,
     ) -> None:
         self.announced = threading.Event()
         self.port_taken: int | None = None
@@ -62,15 +68,16 @@ class ServerProcess:
         self._show = show
         self._lines: deque[LogLine] = deque(maxlen=1000)
         self._patience = stop_timeout + 5.0  # Triton itself gives up on requests after stop_timeout
-        shm_prefix = f"tritonclip_{uuid.uuid4().hex[:12]}_"
-        scratch = Path(tempfile.mkdtemp(prefix="tritonclip-"))
+        self._shm_prefix = f"tritonclip_{uuid.uuid4().hex[:12]}_"
+        self._scratch = Path(tempfile.mkdtemp(prefix="tritonclip-"))
         self._keeper = subprocess.Popen(
             [
                 *(sys.executable, "-I", "-S", keeper.__file__),
-                *(str(os.getpid()), str(self._patience), shm_prefix, str(scratch)),
-                str(installation.binary),
-                f"--backend-directory={installation.link_backends(scratch)}",
-                f"--backend-config=python,shm-region-prefix-name={shm_prefix}",
+                *("--owner", str(os.getpid()), "--patience", str(self._patience)),
+                *("--shm-prefix", self._shm_prefix, "--scratch", str(self._scratch)),
+                *(("--restart",) if restart else ()),
+                *("--", str(installation.binary)),
+                f"--backend-directory={installation.link_backends(self._scratch)}",
                 *arguments,
             ],
             env=installation.environment(os.environ),
@@ -82,6 +89,11 @@ class ServerProcess:
         # A daemon: the program may end without stopping the server, and then the keeper does.
         self._reader = threading.Thread(target=self._read, name="tritonserver-log", daemon=True)
         self._reader.start()
+
+    @property
+    def keeper_was_killed(self) -> bool:
+        """Whether the keeper ended before it could clean up; the server ends with it."""
+        return (self._keeper.poll() or 0) < 0
 
     @property
     def is_running(self) -> bool:
@@ -101,9 +113,12 @@ class ServerProcess:
     def wait(self, timeout: float | None = None) -> int | None:
         """The exit status, 128 + its number for a signal; None if `timeout` seconds pass first."""
         try:
-            return self._keeper.wait(timeout)
+            status = self._keeper.wait(timeout)
         except subprocess.TimeoutExpired:
             return None
+        if self.keeper_was_killed:
+            self._clean_up()
+        return status if status >= 0 else 128 - status
 
     def stop(self) -> None:
         """Tell the keeper, and wait until it has cleaned up."""
@@ -115,7 +130,7 @@ class ServerProcess:
             self._keeper.stdin.close()
         except (BrokenPipeError, ValueError):
             pass  # it has ended, or was told before
-        self._keeper.wait(self._patience + _KEEPER_SECONDS)
+        self.wait(self._patience + _KEEPER_SECONDS)
         self._reader.join(_KEEPER_SECONDS)
 
     def death(self, status: int) -> ServerDiedError | ServerMissingError:
@@ -136,6 +151,27 @@ class ServerProcess:
             f"tritonserver ended by itself with {how}{':' if causes else ''}{causes}",
             [line.text for line in log],
         )
+
+    def _clean_up(self) -> None:
+        """What the keeper would have done."""
+        end = time.monotonic() + _KEEPER_SECONDS
+        while (left := self._processes()) and time.monotonic() < end:
+            for pid in left:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.05)
+        for region in Path("/dev/shm").glob(f"{self._shm_prefix}*"):
+            region.unlink(missing_ok=True)
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _processes(self) -> list[int]:
+        """The server and its stubs: the name of their shared memory is in their command lines."""
+        found = []
+        for command in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                if self._shm_prefix.encode() in command.read_bytes():
+                    found.append(int(command.parent.name))
+        return found
 
     def _read(self) -> None:
         assert self._keeper.stdout is not None

@@ -87,6 +87,9 @@ class Server:
         log_level: the least severe lines that `log` gets; VERBOSE also makes the server say more.
         start_timeout: seconds from the start of the process until every model is ready.
         stop_timeout: seconds for requests in flight when the server is told to stop.
+        restart: whether a server that breaks is started again, on the same ports: it was killed,
+            or the process of a Python model died or hangs. Requests in that gap fail as those to a
+            server that cannot be reached. If the keeper is killed itself, `wait` starts both again.
         extra_args: further arguments of tritonserver.
     """
 
@@ -104,6 +107,7 @@ class Server:
         log_level: Level = Level.WARNING,
         start_timeout: float = 120.0,
         stop_timeout: float = 10.0,
+        restart: bool = False,
         extra_args: Sequence[str] = (),
     ) -> None:
         self.repository = Path(repository).absolute()
@@ -118,6 +122,7 @@ class Server:
         self._log_level = log_level
         self._start_timeout = start_timeout
         self._stop_timeout = stop_timeout
+        self._restart = restart
         self._extra_args = tuple(extra_args)
         self._process: ServerProcess | None = None
 
@@ -176,7 +181,11 @@ class Server:
         for attempt in range(1, _ATTEMPTS + 1):
             self._ports = self._wanted_ports.resolve(self.host)
             self._process = process = ServerProcess(
-                installation, self._arguments(installation), self._stop_timeout, self._show
+                installation,
+                self._arguments(installation),
+                self._stop_timeout,
+                self._show,
+                restart=self._restart,
             )
             try:
                 self._await_ready(process)
@@ -204,9 +213,14 @@ class Server:
         if self._process is None:
             return True
         status = self._process.wait(timeout)
-        if status is not None and not self._process.told_to_stop:
-            raise self._process.death(status)
-        return status is not None
+        if status is None or self._process.told_to_stop:
+            return status is not None
+        if self._restart and self._process.keeper_was_killed:
+            self._log("the server's keeper was killed: starting both again")
+            self._wanted_ports = self._listening
+            self.start()
+            return self.wait(timeout)
+        raise self._process.death(status)
 
     @property
     def _listening(self) -> Ports:
