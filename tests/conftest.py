@@ -6,9 +6,11 @@ import functools
 import json
 import os
 import signal
+import subprocess
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -142,6 +144,23 @@ def server(repository: Path) -> Iterator[object]:
 
     with Server(repository, ports=Ports(0, 0, 0)) as running:
         yield running
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """Makes file systems of so many KiB."""
+    with ExitStack() as mounted:
+
+        def make(size: int) -> Path:
+            folder = tmp_path / f"disk-{size}"
+            folder.mkdir()
+            options = ("-t", "tmpfs", "-o", f"size={size}k", "tmpfs", str(folder))
+            if subprocess.run(["mount", *options], capture_output=True).returncode:
+                pytest.skip("mounting wants root")
+            mounted.callback(subprocess.run, ["umount", "--lazy", folder], check=True)
+            return folder
+
+        yield make
 
 
 @pytest.fixture

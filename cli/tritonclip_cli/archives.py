@@ -43,6 +43,7 @@ from tritonclip_cli.options import (
 )
 from tritonclip_cli.queries import labels_from, lines_of, templates_from
 from tritonclip_cli.values import ANY_NAME, check, new_file
+from tritonclip_export.staging import whole_file
 from tritonclip_search.sources.item import age, is_live
 
 if TYPE_CHECKING:
@@ -287,7 +288,8 @@ def search(
     if looks.sheet is not None:
         from tritonclip_search.looking.sheet import sheet
 
-        sheet(title, hits).save(looks.sheet, "PNG")
+        with whole_file(looks.sheet) as partial:
+            sheet(title, hits).save(partial, "PNG")
         output.console(stderr=True).print(f"sheet [bold]{escaped(str(looks.sheet))}[/]")
 
 
@@ -473,7 +475,8 @@ def _write_page(looks: Looks, title: str, subtitle: str, hits: Sequence[Hit]) ->
     from tritonclip_search.looking.page import page
 
     file = looks.page or Path(tempfile.mkdtemp(prefix="tritonclip-"), "search.html")
-    file.write_text(page(title, subtitle, hits), encoding="utf-8")
+    with whole_file(file) as partial:
+        partial.write_text(page(title, subtitle, hits), encoding="utf-8")
     output.console(stderr=True).print(f"page [bold]{escaped(str(file))}[/]")
     if looks.show:
         webbrowser.open(file.absolute().as_uri())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,12 +16,12 @@ from tritonclip_cli import output
 from tritonclip_cli.bench_table import print_measurements
 from tritonclip_cli.groups import Group
 from tritonclip_cli.options import UTF8, Connection, Encoding, Json
-from tritonclip_cli.values import check, file, folder, new_file, new_folder
+from tritonclip_cli.values import check, file, folder, new_file, new_folder, shown
 
 if TYPE_CHECKING:
     from tritonclip_export.bench.bench import Pace
     from tritonclip_export.bench.measure import Protocol
-    from tritonclip_export.bench.results import Measurement
+    from tritonclip_export.bench.results import Measurement, Report
     from tritonclip_export.bench.workloads import Workload
 
 # What a rate, a price or an amount is at least.
@@ -138,29 +140,58 @@ def bench(
     """Measure a running server: throughput, latency, CPU, memory, and where the time goes.
 
     The load comes from this machine: on the server's own, the two share the cores, and the table
-    says how much of them the generator took.
+    says how much of them the generator took. What was measured before an interruption is kept.
     """
     from tritonclip_export.bench.bench import bench
 
     progress = output.console(stderr=True)
-    report = bench(
-        connection.url,
-        sent.chosen(),
-        sending.paces(),
-        model=connection.model,
-        protocol=length.protocol(),
-        processes=sending.processes,
-        batch=sent.batch,
-        show=lambda measured: progress.print(_line(measured)),
-    )
-    if to:
-        report.save(to)
+    with _saved(to) as save:
+
+        def show(report: Report) -> None:
+            progress.print(_line(report.measurements[-1]))
+            save(report)
+
+        report = bench(
+            connection.url,
+            sent.chosen(),
+            sending.paces(),
+            model=connection.model,
+            protocol=length.protocol(),
+            processes=sending.processes,
+            batch=sent.batch,
+            show=show,
+        )
     if plot:
         _draw(report.measurements, plot, report.about["source"])
     if json:
         output.print_json(report.model_dump(mode="json"))
     else:
         print_measurements(report.measurements)
+
+
+@contextmanager
+def _saved(file: Path | None) -> Iterator[Callable[[Report], None]]:
+    """Saves reports that grow beside `file`, where the last one goes when all is measured."""
+    if file is None:
+        yield lambda _: None
+        return
+    growing = file.resolve().with_name(f".{file.name}.unfinished")
+    reports: list[Report] = []
+
+    def save(report: Report) -> None:
+        reports[:] = [report]
+        if file.is_file() or not file.exists():  # not beside a device
+            report.save(growing)
+
+    try:
+        yield save
+        for report in reports:
+            report.save(file)
+    except BaseException:
+        if growing.exists():
+            print(f"what was measured is kept in {shown(growing)}", file=sys.stderr)
+        raise
+    growing.unlink(missing_ok=True)
 
 
 def _line(measured: Measurement) -> str:

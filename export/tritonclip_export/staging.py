@@ -1,8 +1,9 @@
-"""Folders that appear whole or not at all."""
+"""Folders and files that appear whole or not at all."""
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import shutil
 import sys
@@ -25,6 +26,7 @@ def staging_folder(target: Path) -> Iterator[Path]:
 
     Raises:
         MountPointError: nothing beside `target` is on its file system.
+        DiskSpaceError: the disk was full, or a limit reached, inside the block.
     """
     target = target.absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -41,8 +43,34 @@ def staging_folder(target: Path) -> Iterator[Path]:
     folder.chmod(0o755)  # mkdtemp makes it private; a server may run as another user
     try:
         yield folder
+    except Exception as error:
+        if limit := _limit(error):
+            raise DiskSpaceError(
+                f"{limit} while it was written for {target}, which is as it was: free some, or "
+                "use a folder on another disk, and run the same again"
+            ) from error
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def whole_file(target: Path) -> Iterator[Path]:
+    """A file to write, beside `target`, which takes its place when the block ends without an error.
+
+    A link stays a link, with what it leads to replaced. What is no regular file, such as a pipe, is
+    written itself.
+    """
+    target = target.resolve()
+    if target.exists() and not target.is_file():
+        yield target
+        return
+    partial = target.with_name(f".{os.getpid()}.partial{target.suffix}")
+    try:
+        yield partial
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def require_space(staging: Path, size: int) -> None:
@@ -86,6 +114,21 @@ def _exchange(a: Path, b: Path) -> bool:
         return False
     result = rename(_AT_FDCWD, os.fsencode(a), _AT_FDCWD, os.fsencode(b), _RENAME_EXCHANGE)
     return int(result) == 0
+
+
+# What a system says of a disk without space, and how libraries that aren't Python's repeat it.
+_LIMITS = {
+    errno.ENOSPC: ("No space left", "no space was left on the disk"),
+    errno.EDQUOT: ("quota exceeded", "this user's quota of the disk was used up"),
+    errno.EFBIG: ("File too large", "a file reached the limit of its size (`ulimit -f` shows it)"),
+}
+
+
+def _limit(error: Exception) -> str | None:
+    for number, (sign, said) in _LIMITS.items():
+        if (isinstance(error, OSError) and error.errno == number) or sign in str(error):
+            return said
+    return None
 
 
 def _is_running(pid: str) -> bool:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tritonclip_cli.journal import path_for
+from tritonclip_export.bench.results import Report
+from tritonclip_export.bundle import Bundle
 from tritonclip_export.samples import sample_images
 from tritonclip_export.server.server import Server
 
@@ -43,23 +45,6 @@ def embed(server: Server, tmp_path: Path, environment: dict[str, str]) -> Embed:
         )
 
     return embed  # type: ignore[return-value]
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
-    """Makes file systems of so many KiB."""
-    with ExitStack() as mounted:
-
-        def make(size: int) -> Path:
-            folder = tmp_path / f"disk-{size}"
-            folder.mkdir()
-            options = ("-t", "tmpfs", "-o", f"size={size}k", "tmpfs", str(folder))
-            if subprocess.run(["mount", *options], capture_output=True).returncode:
-                pytest.skip("mounting wants root")
-            mounted.callback(subprocess.run, ["umount", "--lazy", folder], check=True)
-            return folder
-
-        yield make
 
 
 def test_a_killed_embed_goes_on_where_it_was(
@@ -131,7 +116,10 @@ def test_pictures_that_all_fail_leave_the_result(
     assert (tmp_path / "x.parquet").read_bytes() == before
 
 
-@pytest.mark.parametrize("format", ["npy", "npz", "parquet", "jsonl"])
+@pytest.mark.parametrize(
+    "format",
+    ["parquet", "jsonl", *(pytest.param(n, marks=pytest.mark.slow) for n in ("npy", "npz"))],
+)
 def test_a_full_disk_is_one_sentence_and_costs_nothing_that_was_embedded(
     format: str, embed: Embed, small_disk: Callable[[int], Path]
 ) -> None:
@@ -161,6 +149,64 @@ def test_a_limit_of_file_sizes_is_named(embed: Embed) -> None:
 
     assert failed.returncode == 1
     assert "the limit for files (`ulimit -f` shows it)" in failed.stderr
+
+
+def test_a_repository_stays_as_it_was_where_the_disk_is_full(
+    bundle: Callable[[str], Bundle],
+    small_disk: Callable[[int], Path],
+    environment: dict[str, str],
+) -> None:
+    disk = small_disk(160_000)
+
+    def assemble(*more: str) -> subprocess.CompletedProcess[str]:
+        line = [TRITONCLIP, "assemble", bundle("demo").path, "-o", disk / "repository", *more]
+        return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=60)
+
+    def files() -> dict[str, bytes]:
+        return {str(p): p.read_bytes() for p in disk.rglob("*") if p.is_file()}
+
+    assert assemble().returncode == 0
+    before = files()
+    room = os.statvfs(disk)
+    filling = disk / "filling"
+    with filling.open("wb") as stream:
+        os.posix_fallocate(stream.fileno(), 0, room.f_bavail * room.f_frsize - 100_000)
+
+    failed = assemble("--max-image-bytes", "1000000")
+
+    assert failed.returncode == 1
+    assert f"no space was left on the disk while it was written for {disk}" in failed.stderr
+    assert "run the same again" in failed.stderr
+    assert len(failed.stderr.splitlines()) == 1
+    filling.unlink()
+    assert files() == before
+    assert assemble("--max-image-bytes", "1000000").returncode == 0
+
+
+def test_what_bench_measured_before_an_interruption_is_a_report(
+    server: Server, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    kept = tmp_path / ".report.json.unfinished"
+    quick = ("--workloads", "text-short", "--warmup", "0", "--seconds", "0.2", "--repeats", "1")
+    quick += ("--concurrency", ",".join(["1"] * 1000))
+    output = tmp_path / "report.json"
+    output.write_text("of before")
+    running = subprocess.Popen(
+        [TRITONCLIP, "bench", "-u", server.grpc_url, "-m", "demo", "-o", output, *quick],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(kept.exists)
+    running.send_signal(signal.SIGINT)
+
+    _, said = running.communicate(timeout=60)
+
+    assert running.returncode == 130
+    assert f"what was measured is kept in {kept}" in said
+    assert Report.load(kept).measurements
+    assert output.read_text() == "of before"
 
 
 def wait_for(happened: Callable[[], bool], seconds: float = 60) -> None:

@@ -10,7 +10,7 @@ from tritonclip import Client
 from tritonclip.endpoint import parse_endpoint
 from tritonclip_export.bench import environment
 from tritonclip_export.bench.measure import Protocol, measure, triton_service
-from tritonclip_export.bench.results import Measurement, Report
+from tritonclip_export.bench.results import Report
 from tritonclip_export.bench.workers import workers
 from tritonclip_export.bench.workloads import Workload
 
@@ -38,7 +38,7 @@ def bench(
     protocol: Protocol = Protocol(),  # noqa: B008 (immutable)
     processes: int = 1,
     batch: int = 1,
-    show: Callable[[Measurement], None] = lambda _: None,
+    show: Callable[[Report], None] = lambda _: None,
 ) -> Report:
     """Measure a server under every workload at every pace.
 
@@ -50,7 +50,7 @@ def bench(
         protocol: for how long.
         processes: that make the load.
         batch: items in a request.
-        show: told of each measurement.
+        show: given what there is after each measurement.
 
     Raises:
         BenchmarkError: the server does not answer such a request, or has gone.
@@ -61,7 +61,17 @@ def bench(
         info, health = client.info(), client.health()
     service = triton_service(parse_endpoint(url), info.name)
     began = environment.here(triton=health.server_version or "unknown")
-    measurements: list[Measurement] = []
+    report = Report(
+        **dict(began),
+        about={
+            "model": info.name,
+            "source": info.source,
+            "precision": info.precision,
+            "runtime": info.runtime,
+            "preprocess": info.preprocess,
+        },
+        measurements=(),
+    )
     with workers(processes) as pool:
         for workload, pace in itertools.product(workloads, paces):
             measured = measure(
@@ -73,16 +83,6 @@ def bench(
                 rate=pace.rate,
                 batch=batch,
             )
-            measurements.append(measured)
-            show(measured)
-    return Report(
-        **dict(began),
-        about={
-            "model": info.name,
-            "source": info.source,
-            "precision": info.precision,
-            "runtime": info.runtime,
-            "preprocess": info.preprocess,
-        },
-        measurements=tuple(measurements),
-    )
+            report = report.model_copy(update={"measurements": (*report.measurements, measured)})
+            show(report)
+    return report

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tritonclip_export.errors import BenchmarkError
+from tritonclip_export.staging import whole_file
 
 # A generator at this share of what its processes can use may be what is measured.
 BUSY = 0.9
@@ -192,7 +193,8 @@ class Report(Environment):
     def save(self, file: Path) -> None:
         """Write JSON."""
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        with whole_file(file) as partial:
+            partial.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, file: Path) -> Report:

@@ -22,6 +22,7 @@ from tritonclip_export.bundle.contents import (
     Tower,
 )
 from tritonclip_export.errors import BundleError
+from tritonclip_export.staging import whole_file
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -169,9 +170,8 @@ class Bundle(Record):
     def save(self) -> None:
         """Write `bundle.json`, whole or not at all."""
         text = json.dumps(self.info.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
-        partial = self.path / f".{FILENAME}.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(self.path / FILENAME)
+        with whole_file(self.path / FILENAME) as partial:
+            partial.write_text(text, encoding="utf-8")
 
 
 def _files(encoder: Artifact | Tokens) -> list[str]:

@@ -17,6 +17,7 @@ from tritonclip_export.bench import environment
 from tritonclip_export.bundle import BundleInfo, Parity
 from tritonclip_export.parity.figures import COLUMNS, cells
 from tritonclip_export.parity.inputs import Embeddings
+from tritonclip_export.staging import whole_file
 from tritonclip_export.verification.verify import Hop, Verified
 
 _STYLE = """
@@ -65,7 +66,8 @@ def write(verified: Verified, file: Path) -> None:
         "before it.</p>",
         _svg(_score_changes(verified.hops[-1])),
     ]
-    file.write_text("\n".join(parts), encoding="utf-8")
+    with whole_file(file) as partial:
+        partial.write_text("\n".join(parts), encoding="utf-8")
 
 
 def _origin(info: BundleInfo) -> str:
