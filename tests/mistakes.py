@@ -14,13 +14,14 @@ import io
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from inspect import Parameter, signature
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
+import typer
 from typer.models import ArgumentInfo
 
 from tritonclip_cli import app, main
@@ -102,10 +103,7 @@ class Cell:
 
 def options() -> Iterator[Option]:
     """All that take a value, as the command line declares them."""
-    for registered in app.registered_commands:
-        callback = registered.callback
-        assert callback is not None
-        name = registered.name or callback.__name__.replace("_", "-")
+    for name, callback in _commands(app):
         for parameter in signature(callback).parameters.values():
             kind, info = get_args(parameter.annotation)
             kind = _without_none(kind)
@@ -113,6 +111,17 @@ def options() -> Iterator[Option]:
                 flag = _flag(parameter.name, info)
                 required = parameter.default is Parameter.empty
                 yield Option(name, flag, _kind(kind, info), required)
+
+
+def _commands(group: typer.Typer, above: str = "") -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Commands by all their words: `policy check`."""
+    for registered in group.registered_commands:
+        assert registered.callback is not None
+        own = registered.name or registered.callback.__name__.replace("_", "-")
+        yield above + own, registered.callback
+    for below in group.registered_groups:
+        assert below.typer_instance is not None
+        yield from _commands(below.typer_instance, f"{above}{below.name} ")
 
 
 def _flag(name: str, info: Any) -> str | None:
@@ -168,7 +177,9 @@ def cells(
         else:
             line.append(option.flag)
         for mistake, typed in MISTAKES.items():
-            yield Cell(option, mistake, (command, *line, *([] if typed is None else [typed])))
+            yield Cell(
+                option, mistake, (*command.split(), *line, *([] if typed is None else [typed]))
+            )
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,12 @@ def _known_age(keep: str) -> None:
     age(keep)
 
 
+def _known_name(collection: str) -> None:
+    from tritonclip_search.stores.store import check_name
+
+    check_name(collection)
+
+
 def _known_filter(where: str) -> None:
     from tritonclip_search.filters import parse
 
@@ -98,7 +104,12 @@ class Place(Group):
     store: Store = ARCHIVE
     collection: Annotated[
         str | None,
-        typer.Option("--collection", "-c", help="The collection in the store. [pictures]"),
+        typer.Option(
+            "--collection",
+            "-c",
+            callback=check(_known_name),
+            help="The collection in the store. [pictures]",
+        ),
     ] = None
 
     @contextmanager
@@ -359,7 +370,10 @@ def tag(
 
 
 def collections(
-    name: Annotated[str | None, typer.Argument(help="The collection to describe.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(callback=check(_known_name), help="The collection to describe."),
+    ] = None,
     *,
     drop: Annotated[bool, typer.Option("--drop", help="Remove it and all that it holds.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before.")] = False,

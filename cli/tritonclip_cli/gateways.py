@@ -22,7 +22,9 @@ class Where(Group, panel="Where"):
     """What it listens on, and what is behind it."""
 
     host: Annotated[str | None, typer.Option(help="Address to listen on. [127.0.0.1]")] = None
-    port: Annotated[int | None, typer.Option(help="0: any free one. [8080]")] = None
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="0: any free one. [8080]")] = (
+        None
+    )
     archive: Annotated[
         str | None,
         typer.Option("--archive", "-s", help="The store to search: a folder, postgresql://, ..."),
@@ -44,16 +46,19 @@ class Limits(Group, panel="Limits"):
     """How much it takes on."""
 
     timeout: Annotated[
-        float | None, typer.Option(help="Seconds for a request, its waiting included. [60]")
+        float | None,
+        typer.Option(
+            min=0.001, max=86_400, help="Seconds for a request, its waiting included. [60]"
+        ),
     ] = None
     queue: Annotated[
-        int | None, typer.Option(help="Items in work or waiting; beyond that, 429. [1024]")
+        int | None, typer.Option(min=1, help="Items in work or waiting; beyond that, 429. [1024]")
     ] = None
     concurrency: Annotated[
-        int | None, typer.Option(help="Requests in flight to each server. [64]")
+        int | None, typer.Option(min=1, help="Requests in flight to each server. [64]")
     ] = None
-    max_items: Annotated[int | None, typer.Option(help="Of a request. [2048]")] = None
-    max_body_bytes: Annotated[int | None, typer.Option(help="Of a request. [64 MiB]")] = None
+    max_items: Annotated[int | None, typer.Option(min=1, help="Of a request. [2048]")] = None
+    max_body_bytes: Annotated[int | None, typer.Option(min=1, help="Of a request. [64 MiB]")] = None
     allow_urls: Annotated[
         str | None,
         typer.Option(metavar="HOSTS", help="Hosts to fetch pictures from, comma-separated. [none]"),

@@ -14,24 +14,28 @@ from tritonclip_cli.archives import Place, Where
 from tritonclip_cli.moderating import Pictures, pictures_of
 from tritonclip_cli.options import Connection, Json, Template
 from tritonclip_cli.queries import templates_from
+from tritonclip_cli.values import PathOf, new_file
 
 if TYPE_CHECKING:
     from tritonclip_search.heads.head import Head
     from tritonclip_search.heads.training import Trained
     from tritonclip_search.sources.item import Problem
 
-HeadFile = Annotated[Path, typer.Argument(help="A head, a .safetensors file.")]
+HeadFile = Annotated[
+    Path, typer.Argument(parser=PathOf("file"), help="A head, a .safetensors file.")
+]
 
 
 def train(
     labels: Annotated[
         Path,
-        typer.Argument(help="A CSV file with the columns path and label, or path and score."),
+        typer.Argument(
+            parser=PathOf("file"),
+            help="A CSV file with the columns path and label, or path and score.",
+        ),
     ],
     *,
-    to: Annotated[Path, typer.Option("--output", "-o", help="The head's file.")] = Path(
-        "head.safetensors"
-    ),
+    to: Annotated[Path, new_file("The head's file.", "--output", "-o")] = Path("head.safetensors"),
     template: Template = None,
     indexed: Annotated[
         bool, typer.Option("--indexed", help="Take the vectors that the collection holds.")

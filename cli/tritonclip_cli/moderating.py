@@ -20,7 +20,7 @@ from tritonclip_cli.groups import Group
 from tritonclip_cli.options import Connection, Json
 from tritonclip_cli.policy_output import print_moderated
 from tritonclip_cli.queries import lines_of
-from tritonclip_cli.values import file
+from tritonclip_cli.values import ANY_NAME, file, new_file
 
 if TYPE_CHECKING:
     from tritonclip import Client
@@ -35,7 +35,9 @@ BLOCKED, REVIEWED = 4, 3
 
 Pictures = Annotated[
     list[str] | None,
-    typer.Argument(help="Pictures, folders, globs. Without: the collection. - reads stdin."),
+    typer.Argument(
+        parser=ANY_NAME, help="Pictures, folders, globs. Without: the collection. - reads stdin."
+    ),
 ]
 
 
@@ -47,7 +49,7 @@ class Shown(Group, panel="How to look at it"):
         bool, typer.Option("--all", help="In the table, what is allowed without a mark, too.")
     ] = False
     page: Annotated[
-        Path | None, typer.Option(help="Write a page of the pictures, blurred until clicked.")
+        Path | None, new_file("Write a page of the pictures, blurred until clicked.")
     ] = None
 
 
@@ -64,7 +66,7 @@ def moderate(
         ),
     ] = False,
     audit: Annotated[
-        Path | None, typer.Option(help="Append each decision to this log, see `policy audit`.")
+        Path | None, new_file("Append each decision to this log, see `policy audit`.")
     ] = None,
     shown: Shown,
     place: Place,

@@ -27,7 +27,7 @@ from tritonclip_cli.policy_output import (
     print_replayed,
     replayed_json,
 )
-from tritonclip_cli.values import file
+from tritonclip_cli.values import PathOf, file, new_file
 
 if TYPE_CHECKING:
     from tritonclip import Client
@@ -36,9 +36,7 @@ if TYPE_CHECKING:
     from tritonclip_search.policy.labels import Labels
     from tritonclip_search.sources.item import Problem
 
-PolicyFile = Annotated[
-    Path, typer.Argument(exists=True, dir_okay=False, help="The policy, a YAML file.")
-]
+PolicyFile = Annotated[Path, typer.Argument(parser=PathOf("file"), help="The policy, a YAML file.")]
 
 
 def check(
@@ -108,7 +106,7 @@ def calibrate(
     *,
     labelled: Labelled,
     curves: Annotated[
-        Path | None, typer.Option(help="Draw what was seen: a file that ends in .svg or .png.")
+        Path | None, new_file("Draw what was seen: a file that ends in .svg or .png.")
     ] = None,
     place: Place,
     connection: Connection,
@@ -172,7 +170,9 @@ def evaluate(
 
 
 def audit(
-    log: Annotated[Path, typer.Argument(help="What `moderate --audit` wrote.")],
+    log: Annotated[
+        Path, typer.Argument(parser=PathOf("file"), help="What `moderate --audit` wrote.")
+    ],
     *,
     policy: Annotated[
         Path | None,

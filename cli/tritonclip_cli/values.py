@@ -119,10 +119,17 @@ def guarded(annotation: Any) -> Any:
         return annotation
     option = copy(rest[0])
     if _item(kind) is Path:
-        option.parser = option.parser or PathOf("some path")
+        option.parser = option.parser or PathOf(_declared(option))
     elif _item(kind) in (str, int, float) and option.parser is None:
         option.callback = _both(check(_sensible), option.callback)
     return Annotated[kind, option]
+
+
+def _declared(option: Any) -> Kind:
+    """What an option says of its path in Typer's own words, which a parser of ours takes over."""
+    if not option.exists or option.file_okay == option.dir_okay:
+        return "some path"
+    return "file" if option.file_okay else "folder"
 
 
 def shown(path: Path | str | bytes) -> str:

@@ -31,6 +31,16 @@ BASES = {
     "index": ["pictures"],
     "search": ["a"],
     "tag": ["--labels", "a"],
+    "moderate": ["pictures", "--policy", "policy.yaml"],
+    "policy check": ["policy.yaml"],
+    "policy calibrate": ["policy.yaml", "--labels", "labels.csv"],
+    "policy evaluate": ["policy.yaml", "--labels", "labels.csv"],
+    "policy audit": ["file.txt"],
+    "policy replay": ["policy.yaml"],
+    "policy attack": ["policy.yaml", "pictures"],
+    "head train": ["labels.csv"],
+    "head apply": ["file.txt"],
+    "head info": ["file.txt"],
     "bench": ["--workloads", "text-short"],
     "cost": ["--rate", "10", "--items", "10"],
     "tune": ["folder", "--workloads", "text-short"],
@@ -45,6 +55,12 @@ WITHOUT = {
     "cost --from": ["--items", "10"],
     "cost --video-hours": ["--rate", "10"],
 }
+POLICY = """\
+name: small
+neutral: [an animal, a plant]
+rules:
+  - {name: weapon, any: [a dagger], action: block}
+"""
 OPTIONS = list(options())
 COMMANDS = sorted({option.command for option in OPTIONS})
 
@@ -81,6 +97,8 @@ def world(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "file.txt").write_text("a cat\n")
     (tmp_path / "dangling").symlink_to("no-such-target/x")
     Image.new("RGB", (8, 8)).save(tmp_path / "pictures/a.png")
+    (tmp_path / "policy.yaml").write_text(POLICY)
+    (tmp_path / "labels.csv").write_text("path,label,weapon\npictures/a.png,black,1\n")
     hollow_bundle(tmp_path / "bundle")
     monkeypatch.chdir(tmp_path)
     environment = {"NO_COLOR": "1", "COLUMNS": "200", "TERM": "dumb", "HF_HUB_OFFLINE": "1"}

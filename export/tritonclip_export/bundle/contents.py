@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from tritonclip_export.errors import BundleError
 
@@ -42,6 +43,21 @@ CleaningRule = Literal[
     "collapse_whitespace",
     "siglip",
 ]
+
+
+def inside(name: str) -> str:
+    """`name`, if it is that of a file in or below the folder of what names it.
+
+    Raises:
+        ValueError: it is empty or absolute, or leads out of the folder.
+    """
+    path = PurePosixPath(name)
+    if not path.parts or path.is_absolute() or ".." in path.parts or {"\\", "\0"} & set(name):
+        raise ValueError(f"{name!r} is not the name of a file inside the folder")
+    return name
+
+
+FileInside = Annotated[str, AfterValidator(inside)]
 
 
 class Record(BaseModel):
@@ -90,7 +106,7 @@ class TextSpec(Record):
     """How a string becomes TOKEN_IDS."""
 
     context_length: Annotated[int, Field(gt=1)]
-    tokenizer: str
+    tokenizer: FileInside
     tokenizer_sha256: str
     cleaning: tuple[CleaningRule, ...]
     pad_id: Annotated[int, Field(ge=0)]
@@ -169,8 +185,8 @@ class Artifact(Record):
     tower: Tower
     format: Literal["onnx", "tensorrt", "tensorrt-rtx", "openvino"]
     precision: Precision
-    file: str
-    external_data: str | None = None
+    file: FileInside
+    external_data: FileInside | None = None
     """The weights beside a graph that passes protobuf's 2 GB, and beside every OpenVINO model."""
     sha256: str
     """Over the file and its external data."""
@@ -202,8 +218,8 @@ class Tokens(Record):
     count: int | None
     """Patches of an image; None for texts, whose length varies."""
     width: Annotated[int, Field(gt=0)]
-    file: str
-    external_data: str | None = None
+    file: FileInside
+    external_data: FileInside | None = None
     sha256: str
     max_batch: Annotated[int, Field(gt=0)]
 
@@ -211,7 +227,7 @@ class Tokens(Record):
 class Baseline(Record):
     """Embeddings by the FP32 graphs, of what `export` measured them on."""
 
-    file: str
+    file: FileInside
     """NumPy's .npz: `images` and `texts`, [n, dim] each."""
     sha256: str
     made_from: str

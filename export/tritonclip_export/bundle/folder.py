@@ -103,8 +103,18 @@ class Bundle(Record):
         return tuple(precision for precision, found in towers.items() if len(found) == 2)
 
     def file(self, name: str) -> Path:
-        """The path of a file that `bundle.json` names."""
-        return self.path / name
+        """The path of a file that `bundle.json` names.
+
+        Raises:
+            BundleError: a link leads it out of the bundle.
+        """
+        file = self.path / name
+        if not file.resolve().is_relative_to(self.path.resolve()):
+            raise BundleError(
+                f"{file} is a link that leads out of the bundle, to {file.resolve()}: put the file "
+                f"itself in its place, or {_EXPORT}"
+            )
+        return file
 
     def check_files(self) -> None:
         """Compare every file with its recorded SHA-256.

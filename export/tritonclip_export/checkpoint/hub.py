@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from tritonclip_export.bundle.contents import inside
 from tritonclip_export.errors import CheckpointError
 
 SHARDS_SUFFIX = ".index.json"
@@ -78,6 +79,19 @@ def text_config(repository: str) -> Wanted:
     return Wanted(repository, "text tower's configuration", ("config.json",))
 
 
+def shards(index: Path) -> set[str]:
+    """The files that an index of sharded weights names, all of them beside it.
+
+    Raises:
+        CheckpointError: it is not such an index, or names a file elsewhere.
+    """
+    try:
+        named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        return {inside(name) for name in named}
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{index} is not an index of sharded weights: {error}") from error
+
+
 def obtain(wanted: Sequence[Wanted], folder: Path | None, *, reference: str) -> dict[Wanted, Path]:
     """Find or download everything; for each item the path of the `one_of` that was found.
 
@@ -121,8 +135,7 @@ class _Hub:
             return None
         extra: Iterable[str] = wanted.also
         if name.endswith(SHARDS_SUFFIX):
-            shards = json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()
-            extra = {*extra, *(str(PurePosixPath(name).with_name(shard)) for shard in shards)}
+            extra = {*extra, *(str(PurePosixPath(name).with_name(each)) for each in shards(path))}
         for file in extra:
             self._download(wanted.repository, file)
         return path

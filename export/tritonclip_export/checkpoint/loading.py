@@ -51,6 +51,8 @@ def load(
     """
     with _plain_errors(reference):
         folder = _folder(reference, source)
+        for index in folder.glob(f"*{hub.SHARDS_SUFFIX}") if folder else ():
+            hub.shards(index)
         if folder is None or (folder / OPEN_CLIP_CONFIG).is_file():
             return open_clip.load(
                 reference, folder=folder, random_seed=random_seed, source=source, language=language

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tritonclip_export.errors import RepositoryError
@@ -15,8 +16,9 @@ def check_repository(repository: Path) -> None:
     """Check every config in `repository`.
 
     Raises:
-        RepositoryError: a config that does not parse or is named unlike its folder, a Python model
-            without code, or an ensemble step whose model, tensor, type or shape does not exist.
+        RepositoryError: a config that does not parse, is named unlike its folder, or names files
+            outside of it; a Python model without code; an ensemble step whose model,
+            tensor, type or shape does not exist.
     """
     configs = {file.parent.name: read_config(file) for file in repository.glob("*/config.pbtxt")}
     for name, config in configs.items():
@@ -24,8 +26,18 @@ def check_repository(repository: Path) -> None:
             raise RepositoryError(f"{repository / name}: its config calls it {config.name!r}")
         if config.backend == "python" and not (repository / name / "1" / "model.py").is_file():
             raise RepositoryError(f"{repository / name} is a Python model without 1/model.py")
+        for file in _named_files(config):
+            if PurePosixPath(file).name != file:
+                raise RepositoryError(f"{name}: its config names {file!r}, outside of its folder")
         if config.platform == "ensemble":
             _check_ensemble(config, configs)
+
+
+def _named_files(config: Any) -> Iterator[str]:
+    """What a server reads for a model by the names in its config."""
+    yield from filter(None, [config.default_model_filename, *config.cc_model_filenames.values()])
+    for sample in config.model_warmup:
+        yield from (i.input_data_file for i in sample.inputs.values() if i.input_data_file)
 
 
 def _check_ensemble(ensemble: Any, configs: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """References and loading: what is refused, and what the refusal says."""
 
+import contextlib
 import json
 import pickle
 import shutil
@@ -7,6 +8,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -83,6 +85,63 @@ def test_weights_that_would_run_code_are_refused(
     assert not proof.exists()
     pickle.loads(pickle.dumps(RunsCode(proof)))
     assert proof.exists(), "the pickle is harmless, so this test proves nothing"
+
+
+Bomb = Callable[[Path, RunsCode], None]
+
+
+def as_zip(file: Path, bomb: RunsCode) -> None:
+    torch.save({"state_dict": bomb}, file)
+
+
+def as_legacy(file: Path, bomb: RunsCode) -> None:
+    torch.save({"state_dict": bomb}, file, _use_new_zipfile_serialization=False)
+
+
+def as_plain_pickle(file: Path, bomb: RunsCode) -> None:
+    file.write_bytes(pickle.dumps(bomb))
+
+
+def as_numpy(file: Path, bomb: RunsCode) -> None:
+    np.savez(file, **{"params/img/embedding/kernel": np.array([bomb], dtype=object)})
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "name", "write"),
+    [
+        ("RN50:{}", "weights.pt", as_zip),
+        ("RN50:{}", "weights.pt", as_legacy),
+        ("RN50:{}", "weights.bin", as_plain_pickle),
+        ("ViT-B-16-SigLIP:{}", "weights.npz", as_numpy),
+        ("resnet", "open_clip_pytorch_model.bin", as_legacy),
+        ("chinese_clip", "pytorch_model.bin", as_zip),
+        ("chinese_clip", "pytorch_model.bin", as_legacy),
+        ("chinese_clip", "training_args.bin", as_plain_pickle),
+    ],
+)
+def test_no_pickle_runs_wherever_it_lies(
+    checkpoint: str,
+    name: str,
+    write: Bomb,
+    tmp_path: Path,
+    checkpoint_folder: Callable[[str], Path],
+) -> None:
+    proof, folder = tmp_path / "code-ran", tmp_path / "checkpoint"
+    if "{}" in checkpoint:
+        folder.mkdir()
+        reference = checkpoint.format(folder / name)
+    else:
+        shutil.copytree(checkpoint_folder(checkpoint), folder)
+        if name != "training_args.bin":
+            for weights in folder.glob("*.safetensors"):
+                weights.unlink()
+        reference = str(folder)
+    write(folder / name, RunsCode(proof))
+
+    with contextlib.suppress(CheckpointError):  # where it is not even read
+        load(parse(reference))
+
+    assert not proof.exists()
 
 
 def test_a_folder_without_weights_is_not_exported_with_random_ones(
