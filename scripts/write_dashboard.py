@@ -1,4 +1,4 @@
-"""Write deploy/dashboards/tritonclip.json, the dashboard for Grafana, from the panels below.
+"""Write deploy/chart/files/tritonclip.json, the dashboard for Grafana, from the panels below.
 
     python -m scripts.write_dashboard
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-FILE = Path(__file__).parents[1] / "deploy" / "dashboards" / "tritonclip.json"
+FILE = Path(__file__).parents[1] / "deploy" / "chart" / "files" / "tritonclip.json"
 
 # Models at which users' requests arrive; the others are steps within them.
 ENTRY = 'namespace=~"$namespace",model=~".+_(image|text|zero_shot)"'

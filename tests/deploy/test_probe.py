@@ -1,0 +1,67 @@
+"""What the chart's probes run, on a real server whose processes die."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from charts import one, render
+from tritonclip_export.bundle import Bundle
+from tritonclip_export.repository.assemble import assemble
+from tritonclip_export.server.ports import Ports
+from tritonclip_export.server.server import Server
+
+
+@pytest.fixture
+def server(bundle: Callable[[str], Bundle], tmp_path: Path) -> Iterator[Server]:
+    assemble([bundle("demo")], tmp_path / "repository", runtime="python")
+    with Server(tmp_path / "repository", ports=Ports(0, 0, 0), stop_timeout=1) as running:
+        yield running
+
+
+@pytest.fixture
+def probe(tmp_path: Path) -> Callable[[Server], subprocess.CompletedProcess[str]]:
+    """The script as the chart mounts it, run as the kubelet would."""
+    mounted = one(render(), "ConfigMap", "demo-tritonclip-server-probe")["data"]
+    (tmp_path / "probe.py").write_text(mounted["probe.py"])
+
+    def run(server: Server) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-I", "-S", tmp_path / "probe.py"],
+            env={"TRITON": f"http://{server.http_url}"},
+            capture_output=True,
+            text=True,
+        )
+
+    return run
+
+
+def test_the_probe_fails_when_a_process_behind_a_model_has_died(
+    server: Server, probe: Callable[[Server], subprocess.CompletedProcess[str]]
+) -> None:
+    well = probe(server)
+    os.kill(stub_of("demo_text_tokenize"), signal.SIGKILL)
+    broken = probe(server)
+
+    assert (well.returncode, well.stderr) == (0, "")
+    assert broken.returncode == 1
+    assert broken.stderr.startswith("demo_text: ")
+    assert "demo_text_tokenize" in broken.stderr
+
+
+def stub_of(model: str) -> int:
+    """The process that runs a Python model of the server that this test has started."""
+    (found,) = [
+        process.pid
+        for process in psutil.Process().children(recursive=True)
+        if any(model in argument for argument in process.cmdline()[1:])
+        and "stub" in process.cmdline()[0]
+    ]
+    return found
