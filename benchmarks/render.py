@@ -12,6 +12,7 @@ from benchmarks import record
 from benchmarks.gpu import page as gpu
 from benchmarks.pages import (
     comparison,
+    fleet,
     limits,
     models,
     moderation,
@@ -22,7 +23,7 @@ from benchmarks.pages import (
 )
 
 PAGES = (
-    *(performance, comparison, limits, models, preprocessing, search, stores, moderation),
+    *(performance, comparison, limits, models, preprocessing, search, stores, moderation, fleet),
     gpu,
 )
 

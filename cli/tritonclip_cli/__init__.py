@@ -15,6 +15,7 @@ from tritonclip_cli import (
     assembling,
     benching,
     building,
+    capacity,
     gateways,
     heads,
     moderating,
@@ -76,7 +77,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     ),
     "Decisions on pictures": (moderating.moderate,),
     "HTTP in front of it": (gateways.gateway,),
-    "Measure a running server": (benching.bench, benching.cost, tuning.tune),
+    "Measure a running server": (benching.bench, benching.cost, capacity.capacity, tuning.tune),
 }
 _GROUPS: dict[str, tuple[str, str, tuple[Callable[..., None], ...]]] = {
     "policy": (

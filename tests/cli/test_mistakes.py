@@ -42,6 +42,7 @@ BASES = {
     "head apply": ["file.txt"],
     "head info": ["file.txt"],
     "bench": ["--workloads", "text-short"],
+    "capacity": ["--from", "file.txt", "--peak", "1"],
     "cost": ["--rate", "10", "--items", "10"],
     "tune": ["folder", "--workloads", "text-short"],
 }
