@@ -54,7 +54,10 @@ def known_rate(fps: float) -> None:
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Fps = Annotated[float, typer.Option(callback=check(known_rate), help="Frames a second of videos.")]
+Fps = Annotated[
+    float,
+    typer.Option(min=0.001, max=240, callback=check(known_rate), help="Frames a second of videos."),
+]
 HubFolder = Annotated[
     Path | None,
     folder(

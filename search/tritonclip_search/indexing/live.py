@@ -12,7 +12,7 @@ from tritonclip_search.records import Kind, Record, file_id, frame_id, moment_id
 from tritonclip_search.stores.store import Store
 from tritonclip_search.video.live import public_name
 from tritonclip_search.video.sampling import Frame
-from tritonclip_search.video.segmenting import Segment, Segmenter
+from tritonclip_search.video.segmenting import Segment, Segmenter, Stretch
 
 
 def follow(
@@ -76,7 +76,8 @@ def follow(
 def _records(
     path: str, segment: Segment, width: int, height: int, precision: str
 ) -> Iterator[Record]:
-    for part in (*segment.frames, segment):
+    parts: tuple[Stretch | Segment, ...] = (*segment.frames, segment)
+    for part in parts:
         is_segment = part is segment
         began = round(part.start * 1e6)
         make = moment_id(path, part.start, part.end) if is_segment else frame_id(path, part.start)
