@@ -12,7 +12,7 @@ from tritonclip.errors import InvalidArgument
 from tritonclip_cli import output
 from tritonclip_cli.groups import Group
 from tritonclip_cli.options import Json, release
-from tritonclip_cli.values import check, folder, new_folder
+from tritonclip_cli.values import check, file, folder, new_folder
 from tritonclip_export.repository.runtimes import IN_PYTHON, Accelerator, Device, Runtime
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def assemble(
     ] = None,
     head: Annotated[
         list[Path] | None,
-        typer.Option(help="A head, .safetensors, whose scores are served, too; repeatable."),
+        file("A head, .safetensors, whose scores are served, too; repeatable."),
     ] = None,
     existing: Existing,
     engines: Engines,
@@ -219,7 +219,7 @@ def assemble(
         keep_tuned=not (existing.untuned or given),
         overlays=overlays,
         overwrite=existing.overwrite,
-        heads=[_served(file) for file in head or ()],
+        heads=[_served(one) for one in head or ()],
     )
     if json:
         output.print_json(asdict(done))
@@ -238,16 +238,16 @@ def assemble(
     output.console().print(f"repository [bold]{to}[/]  [dim]next: {serve}[/]")
 
 
-def _served(file: Path) -> ServedHead:
+def _served(path: Path) -> ServedHead:
     """A head of any layout, as the server takes it."""
     from tritonclip_export.repository.heads import ServedHead
     from tritonclip_search.heads.file import load, to_bytes
 
-    head = load(file)
+    head = load(path)
     alone = len(head.labels) == 1
-    scores = (file.stem,) if alone else tuple(f"{file.stem}/{label}" for label in head.labels)
+    scores = (path.stem,) if alone else tuple(f"{path.stem}/{label}" for label in head.labels)
     weights = head.card.get("weights_sha256")
-    return ServedHead(file.stem, scores, head.dim, weights, to_bytes(head))
+    return ServedHead(path.stem, scores, head.dim, weights, to_bytes(head))
 
 
 def _execution(runtime: Runtime, encoders: Encoders, engines: Engines, graphs: Graphs) -> Execution:

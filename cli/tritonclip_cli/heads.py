@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from tritonclip_search.sources.item import Problem
 
 HeadFile = Annotated[
-    Path, typer.Argument(parser=PathOf("file"), help="A head, a .safetensors file.")
+    Path,
+    typer.Argument(parser=PathOf("file"), metavar="FILE", help="A head, a .safetensors file."),
 ]
 
 
@@ -31,6 +32,7 @@ def train(
         Path,
         typer.Argument(
             parser=PathOf("file"),
+            metavar="FILE",
             help="A CSV file with the columns path and label, or path and score.",
         ),
     ],

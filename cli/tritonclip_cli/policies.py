@@ -27,7 +27,7 @@ from tritonclip_cli.policy_output import (
     print_replayed,
     replayed_json,
 )
-from tritonclip_cli.values import PathOf, file, new_file
+from tritonclip_cli.values import ANY_NAME, PathOf, file, new_file
 
 if TYPE_CHECKING:
     from tritonclip import Client
@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from tritonclip_search.policy.labels import Labels
     from tritonclip_search.sources.item import Problem
 
-PolicyFile = Annotated[Path, typer.Argument(parser=PathOf("file"), help="The policy, a YAML file.")]
+PolicyFile = Annotated[
+    Path, typer.Argument(parser=PathOf("file"), metavar="FILE", help="The policy, a YAML file.")
+]
 
 
 def check(
@@ -170,9 +172,7 @@ def evaluate(
 
 
 def audit(
-    log: Annotated[
-        Path, typer.Argument(parser=PathOf("file"), help="What `moderate --audit` wrote.")
-    ],
+    log: Annotated[Path, typer.Argument(help="What `moderate --audit` wrote.")],
     *,
     policy: Annotated[
         Path | None,
@@ -247,7 +247,7 @@ def replay(
 
 def attack(
     policy: PolicyFile,
-    paths: Annotated[list[str], typer.Argument(help="Pictures, folders, globs.")],
+    paths: Annotated[list[str], typer.Argument(parser=ANY_NAME, help="Pictures, folders, globs.")],
     *,
     sample: Annotated[int, typer.Option(min=1, help="How many pictures are attacked.")] = 100,
     connection: Connection,

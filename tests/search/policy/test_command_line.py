@@ -180,4 +180,6 @@ def test_mistakes_with_check_are_named(run: Run, tmp_path: Path) -> None:
     result = run("policy", "check", "goal.yaml")
     assert result.exit_code == 1
     assert "rule 'b' wants a recall of 0.9, and no labels have said yet" in result.stdout
-    assert "does not exist" in run("policy", "check", "none.yaml").stderr
+    absent = run("policy", "check", "none.yaml")
+    assert absent.exit_code == 2
+    assert "none.yaml" in absent.stderr

@@ -100,7 +100,8 @@ def test_a_goal_beyond_the_labels_is_refused_and_nothing_written(run: Run, flags
     result = run("policy", "calibrate", "flags.yaml")
     assert result.exit_code == 1
     assert "refused: rule 'flag'" in result.stderr
-    assert "more pictures like these, or ask for less" in result.stderr
+    assert "shows in 765 pictures that are caught and all right" in result.stderr
+    assert "more of those, or ask for less" in result.stderr
     assert flags.read_text() == FLAGS.replace("0.8}", "0.995}")
 
 
