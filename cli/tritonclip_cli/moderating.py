@@ -25,7 +25,7 @@ from tritonclip_cli.values import ANY_NAME, file, new_file
 if TYPE_CHECKING:
     from tritonclip import Client
     from tritonclip_search.policy.moderation import Moderated
-    from tritonclip_search.policy.pictures import Picture
+    from tritonclip_search.policy.picture import Picture
     from tritonclip_search.sources.item import Problem
 
 _RECORDED = 256  # decisions that are recorded at a time
@@ -75,12 +75,14 @@ def moderate(
 ) -> None:
     """Decide on pictures by a policy: allow, label, review or block, each with its evidence.
 
-    Without paths, the collection is decided on, from the vectors that it holds. The exit status is
-    4 where a picture is blocked, 1 where one could not be read or embedded, 3 where one is for a
-    person to review, and 0 where all are allowed.
+    Of videos, time ranges are decided on, a frame a second, or as they are indexed. Without paths,
+    the collection is decided on, from the vectors that it holds. The exit status is 4 where a
+    picture is blocked, 1 where one could not be read or embedded, 3 where one is for a person to
+    review, and 0 where all are allowed.
     """
     from tritonclip_search.policy import load, prepare
     from tritonclip_search.policy.audit import AuditLog
+    from tritonclip_search.policy.moderation import joined
     from tritonclip_search.policy.moderation import moderate as decide_on
 
     loaded = load(policy)
@@ -94,6 +96,7 @@ def moderate(
             if audit is not None:
                 AuditLog(audit).append(prepared, batch)
             moderated += batch
+        moderated = joined(moderated)
         source = client.info().source
     counts = Counter(one.decision.action.value for one in moderated)
     if json:

@@ -23,7 +23,7 @@ BLOCK = re.compile(r"(<!-- not run[^>]*-->\n)?```(\w*)\n(.*?)```", re.DOTALL)
 FIRST = ("search", "contract")
 GUIDES = (
     *(*FIRST, "long-texts", "verification", "deploying"),
-    *("precision", "engines", "benchmarking", "tuning", "preprocessing"),
+    *("precision", "engines", "benchmarking", "tuning", "preprocessing", "moderation"),
 )
 NAMED = ("cat.png", "rocket.png")  # in the documents
 INSTALLATION = ("git clone", "pip install")

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from tritonclip.types import FloatArray
 from tritonclip_search.errors import InvalidLabels
-from tritonclip_search.policy.pictures import Picture
+from tritonclip_search.policy.picture import Picture
 
 _SAID = {"1": 1.0, "yes": 1.0, "true": 1.0, "0": 0.0, "no": 0.0, "false": 0.0, "": np.nan}
 

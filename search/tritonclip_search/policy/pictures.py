@@ -7,37 +7,24 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
 from itertools import count, islice
 
 from tritonclip import Client
 from tritonclip.cancellation import Cancellation
 from tritonclip.errors import InvalidInput
-from tritonclip.types import FloatArray, ImageInput
+from tritonclip.types import ImageInput
 from tritonclip.window import in_order
 from tritonclip_search.collection import Collection
 from tritonclip_search.errors import SourceError
 from tritonclip_search.policy.crops import CROPS, crops, mean, opened
+from tritonclip_search.policy.footage import frames_of
+from tritonclip_search.policy.picture import Picture
 from tritonclip_search.records import Kind
-from tritonclip_search.sources.item import SUFFIXES, Item, Problem
+from tritonclip_search.sources.item import SUFFIXES, Item, Problem, is_video
 from tritonclip_search.sources.opening import open_source
 
 _THREADS = 8  # most of their time goes into waiting for a disk or a network
 _AHEAD = 64
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Picture:
-    """A picture, or a time range of a video."""
-
-    path: str
-    sha256: str
-    """Of the file's bytes."""
-    vector: FloatArray
-    """Unit length, float32 [dim]."""
-    start: float = 0.0
-    """Seconds from the beginning of the video; both 0 for a picture."""
-    end: float = 0.0
 
 
 def from_files(
@@ -49,6 +36,8 @@ def from_files(
 ) -> Iterator[Picture]:
     """Pictures in files, folders, globs, shards and at URLs, embedded as they are read.
 
+    Of videos, a frame a second; they come behind the pictures.
+
     Args:
         names: where they are.
         client: embeds.
@@ -59,7 +48,11 @@ def from_files(
         SourceError: one of `names` does not exist, or there is no picture in all of them.
     """
     items = _listed(names, on_problem)
-    yield from _embedded(items, client, on_problem, in_crops=in_crops)
+    pictures = [item for item in items if not is_video(item.path)]
+    yield from _embedded(pictures, client, on_problem, in_crops=in_crops)
+    for item in items:
+        if is_video(item.path):
+            yield from frames_of(item.path, client, on_problem)
 
 
 def sampled(
@@ -76,7 +69,7 @@ def sampled(
     Raises:
         SourceError: as `from_files`.
     """
-    items = _listed(names, on_problem)
+    items = [item for item in _listed(names, on_problem) if not is_video(item.path)]
     some = items[:: max(1, len(items) // count)][:count]
     files = []
     for _, encoded, _ in _read(some, limit):
@@ -88,9 +81,9 @@ def sampled(
 
 
 def from_collection(collection: Collection, where: str | None = None) -> Iterator[Picture]:
-    """Pictures and moments of a collection, with the vectors that it holds."""
+    """Pictures of a collection, and frames of its videos, with the vectors that it holds."""
     for record in collection.embedded(where):
-        if record.kind is not Kind.VIDEO:
+        if record.kind in (Kind.IMAGE, Kind.FRAME):  # a mean over frames would hide the few
             assert record.vector is not None
             yield Picture(record.path, record.sha256, record.vector, record.start, record.end)
 

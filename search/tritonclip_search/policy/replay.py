@@ -14,7 +14,7 @@ import numpy as np
 
 from tritonclip_search.policy.audit import entries
 from tritonclip_search.policy.decisions import Decision, decide
-from tritonclip_search.policy.pictures import Picture
+from tritonclip_search.policy.picture import Picture
 from tritonclip_search.policy.prepared import PreparedPolicy
 from tritonclip_search.policy.rules import Action
 

@@ -18,7 +18,7 @@ from tritonclip_search import AuditError
 from tritonclip_search.policy import PreparedPolicy, load, prepare
 from tritonclip_search.policy.audit import FIRST, AuditLog, entries, set_aside, verify
 from tritonclip_search.policy.moderation import Moderated, moderate
-from tritonclip_search.policy.pictures import Picture
+from tritonclip_search.policy.picture import Picture
 
 Run = Callable[..., Result]
 LOGGED = ("moderate", "--policy", "shop.yaml", "pictures", "--audit", "audit.jsonl")
@@ -189,6 +189,10 @@ def test_mistakes_with_logs_are_named(run: Run, shop: Path) -> None:
     with pytest.raises(AuditError, match=r"the last line of diary\.txt is not of an audit log"):
         run(*LOGGED[:-1], "diary.txt")
     assert Path("diary.txt").read_text() == "Dear diary\n"
-    with pytest.raises(AuditError, match=r"cannot be written \(No such file"):
-        run(*LOGGED[:-1], "absent/audit.jsonl")
+    assert run(*LOGGED[:-1], "absent/audit.jsonl").exit_code == 2
     assert list(entries(Path("diary.txt"))) == [("diary.txt:1", b"Dear diary\n")]
+
+
+def test_a_log_that_cannot_be_written_is_named(policy: PreparedPolicy, tmp_path: Path) -> None:
+    with pytest.raises(AuditError, match=r"cannot be written \(No such file.*counts as recorded"):
+        AuditLog(tmp_path / "absent" / "audit.jsonl").append(policy, some(policy, 1))
