@@ -129,7 +129,7 @@ def _attack(measured: dict[str, Any]) -> Iterator[str]:
 def _speed(speed: dict[str, Any]) -> Iterator[str]:
     yield (
         f"**Speed.** {speed['rules']} rules with {speed['prompts']} prompts, on one core, from "
-        "vectors, a second: "
+        "vectors, in a second of its time: "
         + "; ".join(
             f"{found['as_arrays']:,.0f} decisions of {dim} dimensions as arrays, "
             f"{found['with_evidence']:,.0f} as objects with all their evidence"

@@ -27,6 +27,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tritonclip.errors import InvalidArgument
 from tritonclip.types import FloatArray
 from tritonclip_search.policy.prepared import PreparedPolicy
 from tritonclip_search.policy.rules import Action
@@ -180,8 +181,21 @@ def decide(policy: PreparedPolicy, vectors: FloatArray) -> Decisions:
 
     Returns:
         a decision for each.
+
+    Raises:
+        InvalidArgument: vectors of another length, or one of NaN, as of a picture that could not be
+            embedded: nothing is allowed that nobody has looked at.
     """
     rows = np.atleast_2d(vectors)
+    if rows.shape[1] != policy.info.dim:
+        raise InvalidArgument(
+            f"vectors of {rows.shape[1]} numbers, and the policy was prepared for {policy.info.dim}"
+        )
+    if (broken := np.flatnonzero(~np.isfinite(rows.sum(axis=1)))).size:
+        raise InvalidArgument(
+            f"the vector of picture {broken[0]} is not finite: it could not be embedded, and so "
+            "cannot be decided on"
+        )
     blocks = [rows[start : start + _ROWS] for start in range(0, len(rows), _ROWS)] or [rows]
     parts = [_decide(policy, block) for block in blocks]
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]

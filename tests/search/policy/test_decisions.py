@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tritonclip import Client
+from tritonclip.errors import InvalidArgument
 from tritonclip.info import ModelInfo
 from tritonclip.types import FloatArray
 from tritonclip_search import InvalidPolicy
@@ -127,3 +128,12 @@ def test_a_goal_without_labels_is_refused(shop: Path, client: Client) -> None:
     policy = prepare(load(shop), client, uncalibrated=True)
     (decision,) = decide(policy, client.embed_texts("a dagger"))
     assert decision.rule is None
+
+
+def test_what_could_not_be_embedded_is_never_allowed(info: ModelInfo, tmp_path: Path) -> None:
+    policy = policy_of(info, tmp_path)
+    vectors = np.stack([picture(north=1), np.full(5, np.nan, np.float32)])
+    with pytest.raises(InvalidArgument, match="the vector of picture 1 is not finite"):
+        decide(policy, vectors)
+    with pytest.raises(InvalidArgument, match=r"vectors of 4 numbers, and the policy .* for 5"):
+        decide(policy, vectors[:, :4])
