@@ -250,7 +250,7 @@ def _speed(policy: PreparedPolicy, client: Client, drawings: Sequence[bytes]) ->
             values = random.normal(size=(rows, dim)).astype(np.float32)
             return np.asarray(values / np.linalg.norm(values, axis=1, keepdims=True))
 
-        sized = replace(ten, vectors=unit(len(ten.vectors)))
+        sized = replace(ten, vectors=unit(len(ten.vectors)), info=replace(ten.info, dim=dim))
         pictures = unit(100_000)
         vectors[str(dim)] = {
             "as_arrays": len(pictures) / _best(lambda s=sized, p=pictures: decide(s, p)),  # type: ignore[misc]
