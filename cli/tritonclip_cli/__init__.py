@@ -76,7 +76,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         archives.collections,
     ),
     "Decisions on pictures": (moderating.moderate,),
-    "HTTP in front of it": (gateways.gateway,),
+    "HTTP in front of it": (gateways.gateway, gateways.up),
     "Measure a running server": (benching.bench, benching.cost, capacity.capacity, tuning.tune),
 }
 _GROUPS: dict[str, tuple[str, str, tuple[Callable[..., None], ...]]] = {

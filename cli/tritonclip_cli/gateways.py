@@ -1,10 +1,13 @@
-"""`gateway`: HTTP in front of a running server."""
+"""`gateway` and `up`: HTTP in front of a running server, and both at once."""
 
 from __future__ import annotations
 
 import json as json_lines
+import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -36,9 +39,41 @@ class Where(Group, panel="Where"):
     alias: Annotated[
         list[str] | None, typer.Option(help="ALIAS=BUNDLE, another name of it; repeatable.")
     ] = None
+    policy: Annotated[
+        Path | None, typer.Option(help="A policy for /v1/moderations, a YAML file.")
+    ] = None
+    head: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=FILE, a head for /v1/heads/NAME; repeatable."),
+    ] = None
     default_model: Annotated[
         str | None, typer.Option(help="The bundle, or its alias, of requests that name none.")
     ] = None
+
+
+@dataclass(frozen=True)
+class Callers(Group, panel="Who may ask"):
+    """Keys, rates and what browsers may do."""
+
+    keys_file: Annotated[
+        Path | None, typer.Option("--keys", help="A file of API keys' hashes. [everybody may]")
+    ] = None
+    new_key: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Add a key to that file, print it, and end."),
+    ] = None
+    rate: Annotated[
+        str | None, typer.Option(help="Requests of each caller, e.g. 100/minute. [any]")
+    ] = None
+    cors: Annotated[
+        str | None,
+        typer.Option(metavar="ORIGINS", help="Whose pages may ask, comma-separated. [none]"),
+    ] = None
+    tls_certificate: Annotated[Path | None, typer.Option(help="A PEM file, for https.")] = None
+    tls_key: Annotated[Path | None, typer.Option(help="The PEM file of its key.")] = None
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Listen for other machines without keys.")
+    ] = False
 
 
 @dataclass(frozen=True)
@@ -65,6 +100,22 @@ class Limits(Group, panel="Limits"):
     ] = None
 
 
+@dataclass(frozen=True)
+class Telling(Group, panel="What it tells"):
+    """Logs and traces."""
+
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        typer.Option(help="Lines of JSON to show; of each request, from info on."),
+    ] = "info"
+    traces: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", help="Send spans there (OTLP), e.g. http://localhost:4318/v1/traces."
+        ),
+    ] = None
+
+
 def gateway(
     *,
     triton: Annotated[
@@ -72,17 +123,36 @@ def gateway(
         typer.Option(help=f"HOST:PORT (gRPC) of a server; several share the load. [{LOCAL}]"),
     ] = None,
     where: Where,
+    callers: Callers,
     limits: Limits,
+    telling: Telling,
     json: Json = False,
 ) -> None:
     """Speak OpenAI's embeddings API, search and more, in front of a running server.
 
     What is not given here is taken from the environment: TRITONCLIP_GATEWAY_QUEUE and so on.
     """
-    run(settings(where, limits, triton), json=json)
+    if callers.new_key is not None:
+        _add_key(callers)
+    else:
+        run(settings(where, callers, limits, telling, triton), telling.log_level, json=json)
 
 
-def settings(where: Where, limits: Limits, triton: list[str] | None) -> Settings:
+def _add_key(callers: Callers) -> None:
+    from tritonclip_gateway.guards.keys import add_key
+
+    if callers.keys_file is None or callers.new_key is None:
+        raise InvalidArgument("--new-key goes with --keys FILE, which its hash is added to")
+    print(add_key(callers.keys_file, callers.new_key))
+
+
+def settings(
+    where: Where,
+    callers: Callers,
+    limits: Limits,
+    telling: Telling,
+    triton: Sequence[str] | None,
+) -> Settings:
     """What the options say; the environment says the rest.
 
     Raises:
@@ -92,8 +162,17 @@ def settings(where: Where, limits: Limits, triton: list[str] | None) -> Settings
 
     from tritonclip_gateway.settings import Settings
 
-    given: dict[str, Any] = {**vars(where), **vars(limits), "triton": triton}
+    given: dict[str, Any] = {
+        **vars(where),
+        **vars(callers),
+        **vars(limits),
+        "triton": triton,
+        "traces": telling.traces,
+    }
+    del given["new_key"]
+    given["insecure"] = callers.insecure or None
     given["aliases"] = ",".join(given.pop("alias") or ()) or None
+    given["heads"] = ",".join(given.pop("head") or ()) or None
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
@@ -102,10 +181,12 @@ def settings(where: Where, limits: Limits, triton: list[str] | None) -> Settings
         raise InvalidArgument(f"--{name}: {first['msg']}, not {first['input']!r}") from error
 
 
-def run(settings: Settings, *, json: bool) -> None:
+def run(settings: Settings, log_level: str, *, json: bool) -> None:
     """Serve until Ctrl-C, and tell where."""
     from tritonclip_gateway.serving import HttpServer
+    from tritonclip_gateway.telemetry.logs import log_as_json
 
+    log_as_json(log_level)
     console = output.console(stderr=True)
 
     def tell(server: HttpServer) -> None:
@@ -118,4 +199,55 @@ def run(settings: Settings, *, json: bool) -> None:
             f"{server.url}/docs; Ctrl-C stops it[/]"
         )
 
-    HttpServer(settings, tell).run()
+    # uvicorn stops in its own way, then raises the signal again for whoever was there before.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        HttpServer(settings, tell).run()
+    except KeyboardInterrupt:
+        console.print("stopped")
+
+
+def up(
+    served: Annotated[
+        list[Path], typer.Argument(metavar="BUNDLE...", help="Bundles, or one repository.")
+    ],
+    *,
+    repository: Annotated[
+        Path, typer.Option(help="Where a repository of the bundles is assembled.")
+    ] = Path("repository"),
+    where: Where,
+    callers: Callers,
+    limits: Limits,
+    telling: Telling,
+    json: Json = False,
+) -> None:
+    """Run a server and a gateway in front of it until one Ctrl-C: everything at once.
+
+    The server listens on loopback and free ports.
+    """
+    from tritonclip_export.server.log import Level
+    from tritonclip_export.server.ports import Ports
+    from tritonclip_export.server.server import Server
+
+    given = settings(where, callers, limits, telling, None)
+    folder = _repository(served, repository)
+    console = output.console(stderr=True)
+    server = Server(folder, ports=Ports(0, 0, 0), log_level=Level.WARNING)
+    try:
+        with console.status(f"starting tritonserver on {folder}"):
+            server.start()
+        run(given.model_copy(update={"triton": (server.grpc_url,)}), telling.log_level, json=json)
+    finally:
+        server.stop()
+
+
+def _repository(served: Sequence[Path], target: Path) -> Path:
+    """The repository that was given, or one of the bundles."""
+    from tritonclip_export.bundle import Bundle
+    from tritonclip_export.repository.assemble import assemble
+
+    if len(served) == 1 and any(served[0].glob("*/config.pbtxt")):
+        return served[0]
+    assemble([Bundle.load(bundle) for bundle in served], target, runtime="python")
+    return target

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from tritonclip_gateway.errors import ApiError
@@ -24,14 +24,16 @@ class Admission:
 
     Attributes:
         items: in work or waiting now.
-        refused: requests turned away since the start.
     """
 
-    def __init__(self, limit: int) -> None:
-        """Admit up to `limit` items at a time, and a single larger request when nothing else is."""
+    def __init__(self, limit: int, on_refused: Callable[[], object]) -> None:
+        """Admit up to `limit` items at a time, and a single larger request when nothing else is.
+
+        `on_refused` is told of each request that is turned away.
+        """
         self.limit = limit
         self.items = 0
-        self.refused = 0
+        self._on_refused = on_refused
         self._left = asyncio.Event()
         self._seconds = 0.0
         """How long a request took of late, which is about how long a full queue takes to move."""
@@ -44,7 +46,7 @@ class Admission:
             ApiError: there is no room.
         """
         if not self._has_room(items):
-            self.refused += 1
+            self._on_refused()
             after = min(max(1, math.ceil(self._seconds)), _LONGEST)
             raise ApiError(
                 429,

@@ -13,13 +13,30 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 
 from tritonclip.errors import TritonClipError
-from tritonclip_gateway.api import embeddings, health, labels, models, search, stream
-from tritonclip_gateway.bodies import BodyLimit
+from tritonclip_gateway.api import (
+    embeddings,
+    health,
+    labels,
+    metrics,
+    models,
+    moderations,
+    search,
+    stream,
+)
 from tritonclip_gateway.errors import ApiError, api_error
 from tritonclip_gateway.gateway import Gateway
+from tritonclip_gateway.guards.access import Access
+from tritonclip_gateway.guards.bodies import BodyLimit
+from tritonclip_gateway.guards.exposure import check_exposure
+from tritonclip_gateway.guards.headers import SafeHeaders
+from tritonclip_gateway.guards.keys import read_keys
+from tritonclip_gateway.guards.rates import parse_rate
 from tritonclip_gateway.settings import Settings
+from tritonclip_gateway.telemetry.requests import Requests
+from tritonclip_gateway.telemetry.tracing import trace
 
 _LOG = logging.getLogger(__name__)
 
@@ -27,6 +44,7 @@ _CODES = {
     400: "invalid_json",
     404: "not_found",
     405: "method_not_allowed",
+    408: "timeout",
     413: "request_too_large",
 }
 
@@ -50,9 +68,25 @@ def create_app(settings: Settings) -> FastAPI:
         responses={"default": {"description": "An error in OpenAI's shape."}},
     )
     app.state.gateway = gateway
-    for room in (embeddings, stream, models, labels, search, health):
+    for room in (embeddings, stream, models, labels, search, moderations, health, metrics):
         app.include_router(room.router)
-    app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    # The last one is the first that a request comes to.
+    app.add_middleware(BodyLimit, limit=settings.max_body_bytes, timeout=settings.timeout)
+    keys = read_keys(settings.keys_file, (key.get_secret_value() for key in settings.keys))
+    check_exposure(settings, keys)
+    rate = None if settings.rate is None else parse_rate(settings.rate)
+    app.add_middleware(Access, keys=keys, rate=rate)
+    if settings.cors:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+        )
+    app.add_middleware(SafeHeaders, tls=settings.tls_certificate is not None)
+    app.add_middleware(Requests, metrics=gateway.metrics)
+    if settings.traces is not None:
+        trace(app, settings.traces)
     app.add_exception_handler(ApiError, _on_api_error)
     app.add_exception_handler(TritonClipError, _on_ours)
     app.add_exception_handler(RequestValidationError, _on_invalid)

@@ -11,8 +11,8 @@ import numpy as np
 from tritonclip.errors import InvalidInput
 from tritonclip.types import FloatArray
 from tritonclip_gateway.errors import Problem, problem_of
-from tritonclip_gateway.gateway import together
-from tritonclip_gateway.inputs.fetching import Fetcher, FetchRefused
+from tritonclip_gateway.gateway import Gateway, together
+from tritonclip_gateway.inputs.fetching import FetchRefused
 from tritonclip_gateway.inputs.items import Item, Link, Picture, Text
 from tritonclip_gateway.triton.model import Model
 
@@ -33,21 +33,21 @@ class Embedded:
 
 
 async def embed(
-    items: Sequence[Item | Problem], model: Model, fetcher: Fetcher, *, long: Long, first: int = 0
+    items: Sequence[Item | Problem], model: Model, gateway: Gateway, *, long: Long, first: int = 0
 ) -> Embedded:
     """Have items embedded.
 
     Args:
         items: what can be embedded, and why the rest can't.
         model: which embeds them.
-        fetcher: for those that are links.
+        gateway: fetches those that are links, and counts.
         long: what becomes of texts beyond the context.
         first: the index of the first item, for problems.
 
     Raises:
         TritonClipError: of the model's servers.
     """
-    embedding = _Embedding(items, model, fetcher, long, first)
+    embedding = _Embedding(items, model, gateway, long, first)
     kinds = []
     if embedding.texts:
         kinds.append(embedding.embed_texts())
@@ -67,12 +67,12 @@ class _Embedding:
         self,
         items: Sequence[Item | Problem],
         model: Model,
-        fetcher: Fetcher,
+        gateway: Gateway,
         long: Long,
         first: int,
     ) -> None:
         self._model = model
-        self._fetcher = fetcher
+        self._gateway = gateway
         self._long = long
         self._first = first
         self._tokens = 0
@@ -92,12 +92,13 @@ class _Embedding:
         places, texts = list(self.texts), list(self.texts.values())
         failed: list[InvalidInput] = []
         long: Literal["mean", "cut"] = "mean" if self._long == "mean" else "cut"
-        vectors, counts = await together(
-            self._model.ask(
-                lambda client: client.embed_texts(texts, long=long, on_error=failed.append)
-            ),
-            self._model.ask(lambda client: client.count_tokens(texts)),
-        )
+        with self._gateway.metrics.asking(self._model.info.name, "text", len(texts)):
+            vectors, counts = await together(
+                self._model.ask(
+                    lambda client: client.embed_texts(texts, long=long, on_error=failed.append)
+                ),
+                self._model.ask(lambda client: client.count_tokens(texts)),
+            )
         self._vectors[places] = vectors
         self._note(failed, places)
         context = self._model.info.context_length
@@ -118,14 +119,15 @@ class _Embedding:
             return
         places, pictures = list(self.pictures), list(self.pictures.values())
         failed: list[InvalidInput] = []
-        self._vectors[places] = await self._model.ask(
-            lambda client: client.embed_images(pictures, on_error=failed.append)
-        )
+        with self._gateway.metrics.asking(self._model.info.name, "image", len(pictures)):
+            self._vectors[places] = await self._model.ask(
+                lambda client: client.embed_images(pictures, on_error=failed.append)
+            )
         self._note(failed, places)
 
     async def _fetch(self, place: int, url: str) -> None:
         try:
-            fetched = await self._fetcher.fetch(url, self._model.info.max_image_bytes)
+            fetched = await self._gateway.fetcher.fetch(url, self._model.info.max_image_bytes)
         except FetchRefused as error:
             self._refuse(place, "url_refused", str(error))
         else:

@@ -12,7 +12,9 @@ from tritonclip_gateway.admission import Admission
 from tritonclip_gateway.archive.archive import Archive
 from tritonclip_gateway.errors import ApiError
 from tritonclip_gateway.inputs.fetching import Fetcher
+from tritonclip_gateway.moderation import Moderation
 from tritonclip_gateway.settings import Settings
+from tritonclip_gateway.telemetry.metrics import Metrics
 from tritonclip_gateway.triton.models import Models
 from tritonclip_gateway.triton.server import Server
 
@@ -34,10 +36,12 @@ class Gateway:
             for url in settings.triton
         ]
         self.models = Models(servers, settings.aliases, settings.default_model)
-        self.admission = Admission(settings.queue)
+        self.metrics = Metrics()
+        self.admission = Admission(settings.queue, on_refused=self.metrics.refused.inc)
+        self.moderation = Moderation(settings.policy, settings.heads)
         self.fetcher = Fetcher(settings.allow_urls)
         self.archive = (
-            Archive(settings.archive, settings.collection, self.models)
+            Archive(settings.archive, settings.collection, self.models, self.metrics)
             if settings.archive is not None
             else None
         )
@@ -54,6 +58,17 @@ class Gateway:
         await self.fetcher.close()
         if self.archive is not None:
             self.archive.close()
+
+    def measured(self) -> Metrics:
+        """The metrics, with what changes by itself as it is now."""
+        metrics = self.metrics
+        metrics.in_work.set(self.admission.items)
+        for server in self.models.servers:
+            metrics.in_flight.labels(server.url).set(server.in_flight)
+        for model in self.models:
+            for server, is_well in model.servers.items():
+                metrics.ready.labels(server.url, model.info.name).set(is_well)
+        return metrics
 
     async def carry(
         self, request: Request, items: int, work: Callable[[], Coroutine[Any, Any, T]]

@@ -47,13 +47,16 @@ class HttpServer(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 timeout_graceful_shutdown=_STOP_SECONDS,
+                ssl_certfile=settings.tls_certificate,
+                ssl_keyfile=settings.tls_key,
             )
         )
         self.gateway: Gateway = app.state.gateway
         self._on_start = on_start
         self._socket = _listen(settings.host, settings.port)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        self.url = f"http://{host}:{self._socket.getsockname()[1]}"
+        scheme = "http" if settings.tls_certificate is None else "https"
+        self.url = f"{scheme}://{host}:{self._socket.getsockname()[1]}"
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until told to stop."""

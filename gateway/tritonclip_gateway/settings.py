@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, TypeAlias
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Listed: TypeAlias = Annotated[tuple[str, ...], NoDecode]
@@ -31,8 +32,29 @@ class Settings(BaseSettings):
     """The store in which a collection is searched."""
     collection: str | None = None
 
+    policy: Path | None = None
+    """What pictures are moderated by."""
+    heads: Annotated[dict[str, Path], NoDecode] = {}
+    """Small models on top of embeddings by their names; in the environment `NAME=FILE,...`."""
+
+    keys_file: Path | None = None
+    """Hashes of the API keys that let callers in; see `guards.keys`."""
+    keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    """Further keys, as they are: for the environment."""
+    rate: str | None = None
+    """Requests of each caller, e.g. `100/minute`."""
+    cors: Listed = ()
+    """Origins whose pages may ask from a browser."""
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    insecure: bool = False
+    """Listen on other than loopback addresses without keys."""
+
     allow_urls: Listed = ()
     """Hosts from which pictures may be fetched, each `HOST` or `HOST:PORT`."""
+    traces: str | None = None
+    """An OTLP endpoint over HTTP, to which spans are sent."""
+
     timeout: PositiveFloat = 60.0
     """Seconds that a request may take, waiting included; it may ask for fewer itself."""
     concurrency: PositiveInt = 64
@@ -44,12 +66,12 @@ class Settings(BaseSettings):
     max_body_bytes: PositiveInt = 64 * 2**20
     """Of one request, but for streams, which have no end; those have it for each line."""
 
-    @field_validator("triton", "allow_urls", mode="before")
+    @field_validator("triton", "allow_urls", "cors", "keys", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
-    @field_validator("aliases", mode="before")
+    @field_validator("aliases", "heads", mode="before")
     @classmethod
     def _pairs(cls, value: object) -> object:
         if not isinstance(value, str):

@@ -98,7 +98,7 @@ async def embeddings(body: EmbeddingsRequest, request: Request, gateway: Shared)
     embedded = await gateway.carry(
         request,
         len(items),
-        lambda: embed(items, model, gateway.fetcher, long=body.long_texts),
+        lambda: embed(items, model, gateway, long=body.long_texts),
     )
     if embedded.problems:
         raise bad_items(embedded.problems)

@@ -91,7 +91,7 @@ async def similarity(body: SimilarityRequest, request: Request, gateway: Shared)
     async def work() -> tuple[Embedded, Embedded]:
         pictures, texts = await together(
             _embed_pictures(body.images, model, gateway),
-            embed([Text(text) for text in body.texts], model, gateway.fetcher, long="cut"),
+            embed([Text(text) for text in body.texts], model, gateway, long="cut"),
         )
         return pictures, texts
 
@@ -105,7 +105,7 @@ async def similarity(body: SimilarityRequest, request: Request, gateway: Shared)
 
 async def _embed_pictures(pictures: Sequence[str], model: Model, gateway: Gateway) -> Embedded:
     items = [read_picture(picture, i) for i, picture in enumerate(pictures)]
-    embedded = await embed(items, model, gateway.fetcher, long="refuse")
+    embedded = await embed(items, model, gateway, long="refuse")
     if embedded.problems:
         raise bad_items(embedded.problems, "images")
     return embedded

@@ -108,9 +108,7 @@ class _Stream:
     async def _embed(self, batch: tuple[int, list[Item | Problem]]) -> Embedded:
         first, items = batch
         async with self._gateway.admission.wait(len(items)):
-            return await embed(
-                items, self._model, self._gateway.fetcher, long=self._long, first=first
-            )
+            return await embed(items, self._model, self._gateway, long=self._long, first=first)
 
     async def _batches(
         self, body: AsyncIterable[bytes]

@@ -12,6 +12,7 @@ from anyio.to_thread import run_sync
 from tritonclip import Client
 from tritonclip_gateway.archive.bridge import Bridge
 from tritonclip_gateway.archive.thumbnails import Thumbnails
+from tritonclip_gateway.telemetry.metrics import Metrics
 from tritonclip_gateway.triton.model import Model
 from tritonclip_gateway.triton.models import Models
 from tritonclip_search import Collection, open_collection
@@ -30,12 +31,12 @@ _THREADS = 4
 class Archive:
     """Connections to one collection, each used by one thread at a time."""
 
-    def __init__(self, address: str, name: str | None, models: Models) -> None:
+    def __init__(self, address: str, name: str | None, models: Models, metrics: Metrics) -> None:
         """Connect to nothing yet; see `open_collection` for address and name."""
         self._url, named = StoreUrl.parse(address).split()
         self.name = name or named or DEFAULT_NAME
         self._models = models
-        self.thumbnails = Thumbnails()
+        self.thumbnails = Thumbnails(metrics.thumbnails)
         self._idle: list[Collection] = []
         self._threads = anyio.CapacityLimiter(_THREADS)
 

@@ -6,6 +6,8 @@ import io
 import threading
 from collections import OrderedDict
 
+from prometheus_client import Counter
+
 from tritonclip_search.looking.thumbnails import thumbnail
 from tritonclip_search.records import Record
 
@@ -15,8 +17,9 @@ _LIMIT_BYTES = 128 * 2**20
 class Thumbnails:
     """JPEGs of the pictures that were looked at last, for any number of threads."""
 
-    def __init__(self, limit: int = _LIMIT_BYTES) -> None:
-        """Keep up to `limit` bytes of them."""
+    def __init__(self, asked: Counter, limit: int = _LIMIT_BYTES) -> None:
+        """Keep up to `limit` bytes of them; `asked` counts which were known."""
+        self._asked = asked
         self._lock = threading.Lock()
         self._limit = limit
         self._bytes = 0
@@ -27,8 +30,10 @@ class Thumbnails:
         key = record.sha256, side
         with self._lock:
             if key in self._kept:
+                self._asked.labels("hit").inc()
                 self._kept.move_to_end(key)
                 return self._kept[key]
+        self._asked.labels("miss").inc()
         small = thumbnail(record.path, side)
         if small is None:
             return None

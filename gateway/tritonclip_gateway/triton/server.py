@@ -9,6 +9,9 @@ from functools import partial
 from tritonclip import AsyncClient
 from tritonclip.info import ModelInfo
 
+# For an answer that takes no work, in seconds.
+_SOON = 5.0
+
 
 class Server:
     """An address, a client for each bundle there, and how much is being asked of it."""
@@ -20,7 +23,7 @@ class Server:
         self._client = partial(
             AsyncClient, url, timeout=timeout, concurrency=concurrency, retries=retries
         )
-        self._any = AsyncClient(url, timeout=min(timeout, 5.0), retries=0)
+        self._any = AsyncClient(url, timeout=min(timeout, _SOON), retries=0)
         self._clients: dict[str, AsyncClient] = {}
 
     async def discover(self) -> dict[str, ModelInfo]:

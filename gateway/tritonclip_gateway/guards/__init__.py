@@ -1,0 +1,1 @@
+"""What stands between a request and the gateway: keys, rates, sizes, headers."""
