@@ -15,6 +15,7 @@ from tritonclip.errors import InvalidArgument
 from tritonclip_cli import output
 from tritonclip_cli.groups import Group
 from tritonclip_cli.options import LOCAL, Json
+from tritonclip_cli.values import file
 
 if TYPE_CHECKING:
     from tritonclip_gateway.settings import Settings
@@ -39,9 +40,7 @@ class Where(Group, panel="Where"):
     alias: Annotated[
         list[str] | None, typer.Option(help="ALIAS=BUNDLE, another name of it; repeatable.")
     ] = None
-    policy: Annotated[
-        Path | None, typer.Option(help="A policy for /v1/moderations, a YAML file.")
-    ] = None
+    policy: Annotated[Path | None, file("A policy for /v1/moderations, a YAML file.")] = None
     head: Annotated[
         list[str] | None,
         typer.Option(help="NAME=FILE, a head for /v1/heads/NAME; repeatable."),
@@ -69,8 +68,8 @@ class Callers(Group, panel="Who may ask"):
         str | None,
         typer.Option(metavar="ORIGINS", help="Whose pages may ask, comma-separated. [none]"),
     ] = None
-    tls_certificate: Annotated[Path | None, typer.Option(help="A PEM file, for https.")] = None
-    tls_key: Annotated[Path | None, typer.Option(help="The PEM file of its key.")] = None
+    tls_certificate: Annotated[Path | None, file("A PEM file, for https.")] = None
+    tls_key: Annotated[Path | None, file("The PEM file of its key.")] = None
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Listen for other machines without keys.")
     ] = False
@@ -114,6 +113,10 @@ class Telling(Group, panel="What it tells"):
             metavar="URL", help="Send spans there (OTLP), e.g. http://localhost:4318/v1/traces."
         ),
     ] = None
+
+
+_OPTIONS = {"aliases": "alias", "heads": "head", "keys_file": "keys"}
+"""Of settings that are called otherwise."""
 
 
 def gateway(
@@ -177,7 +180,7 @@ def settings(
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(map(str, first["loc"])).replace("_", "-")
+        name = _OPTIONS.get(str(first["loc"][0]), str(first["loc"][0])).replace("_", "-")
         raise InvalidArgument(f"--{name}: {first['msg']}, not {first['input']!r}") from error
 
 
@@ -199,9 +202,7 @@ def run(settings: Settings, log_level: str, *, json: bool) -> None:
             f"{server.url}/docs; Ctrl-C stops it[/]"
         )
 
-    # uvicorn stops in its own way, then raises the signal again for whoever was there before.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    _interruptible()
     try:
         HttpServer(settings, tell).run()
     except KeyboardInterrupt:
@@ -230,6 +231,7 @@ def up(
     from tritonclip_export.server.ports import Ports
     from tritonclip_export.server.server import Server
 
+    _interruptible()
     given = settings(where, callers, limits, telling, None)
     folder = _repository(served, repository)
     console = output.console(stderr=True)
@@ -240,6 +242,15 @@ def up(
         run(given.model_copy(update={"triton": (server.grpc_url,)}), telling.log_level, json=json)
     finally:
         server.stop()
+
+
+def _interruptible() -> None:
+    """End with what has to be done at the end, also when a service manager says so.
+
+    uvicorn stops in its own way, then raises the signal again for whoever was there before.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
 
 
 def _repository(served: Sequence[Path], target: Path) -> Path:

@@ -76,4 +76,7 @@ class Settings(BaseSettings):
     def _pairs(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        return dict(pair.strip().split("=", 1) for pair in value.split(","))
+        pairs = [pair.strip().partition("=") for pair in value.split(",")]
+        if any(not (name and separator and other) for name, separator, other in pairs):
+            raise ValueError("expected NAME=VALUE")
+        return {name: other for name, _, other in pairs}

@@ -26,6 +26,7 @@ BASES = {
     "verify": ["bundle"],
     "serve": ["folder", "--container", "--dry-run"],
     "gateway": ["--host", "192.0.2.1"],  # no address of this machine, so it listens on none
+    "up": ["folder", "--host", "192.0.2.1"],
     "embed": ["pictures/a.png"],
     "classify": ["pictures/a.png", "--labels", "a,b"],
     "index": ["pictures"],

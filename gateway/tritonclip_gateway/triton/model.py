@@ -43,6 +43,8 @@ class Model:
             TritonClipError: the last server's, if all fail; or of the question, at once.
         """
         left = dict(self.servers)
+        if not left:
+            raise ServerUnavailable(f"no server has {self.info.name!r} with the same weights")
         while True:
             server = min(left, key=lambda each: (not left[each], each.in_flight))
             del left[server]

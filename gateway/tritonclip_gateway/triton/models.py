@@ -95,6 +95,7 @@ class Models:
                 )
                 model.servers.pop(server, None)
                 continue
+            model.servers.setdefault(server, False)
             model.servers[server] = await server.is_well(name)
 
     async def close(self) -> None:

@@ -172,7 +172,7 @@ def test_the_command_makes_keys_and_says_what_is_wrong(
     assert read_keys(tmp_path / "keys", ()).find(made.stdout.strip())
     assert "goes with --keys FILE" in run("--new-key", "ann").stderr
     assert "is no rate" in run("--rate", "much").stderr
-    assert "--queue: Input should be greater than 0" in run("--queue", "0").stderr
+    assert "expected NAME=VALUE" in run("--alias", "clip").stderr
     (tmp_path / "odd").write_text("secret in the clear\n")
     odd = run("--keys", str(tmp_path / "odd"))
     assert "line 1: expected NAME sha256:HEX" in odd.stderr
