@@ -26,8 +26,8 @@ def _figures(found: Fleet) -> Iterator[str]:
     most = max(found.rates.values())
     callers = ", ".join(f"{rate:.0f} with {number}" for number, rate in found.rates.items())
     yield (
-        f"On {found.day}, {found.machine}, {found.source}, a 640 x 480 JPEG a request, a core a "
-        "server; other work was running on them, and so was the load generator "
+        f"On {found.day}, {found.machine}, the bundle {found.bundle}, a 640 x 480 JPEG a request, "
+        "a core a server, which the load generator shares "
         "([results](../benchmarks/results/fleet.json) of `python -m benchmarks.studies.fleet`). "
         f"What the simulation was told: {callers} callers, so {most:.0f} a second at best. What "
         "it said before, and what the servers then did, in milliseconds:"

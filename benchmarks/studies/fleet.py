@@ -69,7 +69,7 @@ class Fleet(Environment):
 
     model_config = ConfigDict(extra="ignore")
 
-    source: str
+    bundle: str
     rates: dict[int, float]
     rows: tuple[Row, ...]
 
@@ -104,7 +104,7 @@ def study(bundle: Bundle) -> Fleet:
         rows = [_row(servers[:count], share, replica) for count in (1, 2) for share in SHARES]
     return Fleet(
         **dict(environment.here()),
-        source=loops.about["source"],
+        bundle=bundle.name,
         rates={m.concurrency: m.throughput.mean for m in loops.measurements},
         rows=tuple(rows),
     )
