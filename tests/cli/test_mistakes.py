@@ -104,7 +104,10 @@ def world(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     hollow_bundle(tmp_path / "bundle")
     monkeypatch.chdir(tmp_path)
     environment = {"NO_COLOR": "1", "COLUMNS": "200", "TERM": "dumb", "HF_HUB_OFFLINE": "1"}
-    for name, value in {**environment, "TRITONCLIP_URL": url}.items():
+    environment["TRITONCLIP_URL"] = url
+    # Taken already, so that a gateway listens on no address at all.
+    environment["TRITONCLIP_GATEWAY_PORT"] = url.rpartition(":")[2]
+    for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(retry, "FIRST_PAUSE", 0.001)
     # Made anew for each call, the commands would take most of the time.
