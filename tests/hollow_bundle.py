@@ -11,14 +11,14 @@ from tritonclip_export.bundle import Artifact, Bundle, BundleInfo, ImageSpec, Te
 from tritonclip_export.bundle.contents import Similarity, Source
 
 
-def hollow_bundle(folder: Path) -> Bundle:
-    """Write one."""
+def hollow_bundle(folder: Path, name: str = "hollow") -> Bundle:
+    """Write one; models are called by `name`."""
     folder.mkdir()
-    for name in ("image_encoder.onnx", "text_encoder.onnx"):
-        (folder / name).write_text("{}")
+    for file in ("image_encoder.onnx", "text_encoder.onnx"):
+        (folder / file).write_text("{}")
     Tokenizer(WordLevel({"a": 0}, unk_token="a")).save(str(folder / "tokenizer.json"))
     info = BundleInfo(
-        name="hollow",
+        name=name,
         exporter_version="0.1.0",
         source=Source(
             library="open_clip",
