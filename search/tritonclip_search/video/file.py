@@ -134,7 +134,7 @@ class Video:
                 if at is not None and at <= time + EPSILON:
                     self._container.seek(target)
                     return
-            except (self._av.error.FFmpegError, OSError):
+            except (self._av.error.FFmpegError, OSError, IndexError):
                 continue
 
     def frames(
@@ -202,7 +202,8 @@ class Video:
                             length = (packet.duration or 0) * self._time_base
                             self.end = max(self.end, time + float(length))
                         yield packet
-            except (self._av.error.FFmpegError, OSError) as error:
+            # An index error is PyAV's, of a packet of a stream that was not there at the beginning.
+            except (self._av.error.FFmpegError, OSError, IndexError) as error:
                 failures += 1
                 self._log.bad(f"cannot be read: {_reason(error)}")
             else:
