@@ -20,11 +20,12 @@ from benchmarks.pages import (
     preprocessing,
     search,
     stores,
+    video,
 )
 
 PAGES = (
     *(performance, comparison, limits, models, preprocessing, search, stores, moderation, fleet),
-    gpu,
+    *(video, gpu),
 )
 
 

@@ -1,0 +1,145 @@
+"""The figures of `docs/video.md`, from the results of its study."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks import record
+from benchmarks.pages.markdown import table
+
+PAGE = "video.md"
+FIGURES = re.compile(r"(?<=<!-- figures -->\n).*(?=<!-- end of figures -->)", re.DOTALL)
+HOURS = 1000
+
+
+def pages(results: Path) -> Iterator[tuple[str, str]]:
+    """The page as it stands, with its figures written anew."""
+    lines: list[str] = []
+    for name, part in {"video_found": _found, "video_cost": _cost, "video_size": _size}.items():
+        if (file := results / f"{name}.json").exists():
+            lines += [
+                *part(json.loads(file.read_bytes()), f"../benchmarks/results/{name}.json"),
+                "",
+            ]
+    if lines:
+        page = (record.DOCS / PAGE).read_text(encoding="utf-8")
+        yield PAGE, FIGURES.sub(lambda _: "\n".join(lines), page)
+
+
+def _found(result: dict[str, Any], where: str) -> Iterator[str]:
+    figures = result["figures"]
+    yield (
+        f"On {result['date']}, {result['machine']}, with the demo checkpoint ([results]({where})): "
+        f"{figures['clips']} clips of six scenes each, {figures['seconds'] / 60:.0f} minutes in "
+        "all, in H.264, HEVC, VP9 and AV1, 240p to 1080p, some turned, faded, zoomed, noisy or of "
+        f"an unsteady rate, at a frame a second. Each of the {figures['queries']} drawings, which "
+        "the checkpoint never saw in this style, is asked for by its name; only its own clip and "
+        "time count as right, though others look alike."
+    )
+    yield ""
+    names = {
+        "moments": "`search`",
+        "best frame": "clips by their best frame",
+        "mean": "clips by one vector, `mean`",
+        "max": "clips by one vector, `max`",
+        "weighted": "clips by one vector, `weighted`",
+    }
+    columns = ("clip@1", "clip@5", "moment@1", "moment@5")
+    yield from table(
+        ("", *(f"{column.replace('@', ', recall@')}" for column in columns)),
+        [
+            (names[way], *(f"{one[c]:.1%}" if c in one else "" for c in columns))
+            for way, one in figures["recall"].items()
+        ],
+    )
+    yield ""
+    overlap = figures["overlap"]
+    yield (
+        "Moments that were found share with the truth, by what both cover together (IoU): "
+        f"{overlap['mean']:.2f} on average, {overlap['median']:.2f} in the median."
+    )
+    yield ""
+    yield "Cuts, found within a second:"
+    yield ""
+    yield from table(
+        ("", "recall", "precision", "seconds"),
+        [
+            (way, f"{one['recall']:.1%}", f"{one['precision']:.1%}", f"{one['seconds']:.1f}")
+            for way, one in figures["cuts"].items()
+        ],
+    )
+    yield ""
+    yield f"Frames kept of {figures['samples']:,} samples, by the cosine of a repeat:"
+    yield ""
+    yield from table(
+        ("", "frames", "the best frame is of the scene"),
+        [
+            (same, f"{one['frames']:,}", f"{one['recall@1']:.1%}")
+            for same, one in figures["repeats"].items()
+        ],
+    )
+
+
+def _cost(result: dict[str, Any], where: str) -> Iterator[str]:
+    figures = result["figures"]
+    yield (
+        f"On {result['date']}, {result['machine']}; other work was running, so compare within a "
+        f"table ([results]({where})). Clips at 30 frames a second, sampled at one a second, "
+        "times faster than real time; indexing is decoding and embedding with the demo checkpoint, "
+        "on the same two cores:"
+    )
+    yield ""
+    yield from table(
+        ("", "decoding", "decoding, `--fast`", "indexing"),
+        [
+            (
+                name,
+                f"{one['decoding']:.0f} x",
+                f"{one['fast']:.0f} x",
+                f"{one['indexing']:.0f} x",
+            )
+            for name, one in figures["times_real_time"].items()
+        ],
+    )
+    yield ""
+    yield from _hours(figures)
+
+
+def _size(result: dict[str, Any], where: str) -> Iterator[str]:
+    figures = result["figures"]
+    memory = figures["memory"]
+    yield (
+        f"Sampling {memory['hours']:.0f} hours takes {memory['mib']:.0f} MiB at most "
+        f"([results]({where}))."
+    )
+    yield ""
+    yield "What an hour takes in a folder store, of the demo checkpoint's 192 dimensions:"
+    yield ""
+    yield from table(
+        ("", "samples", "records", "MB"),
+        [
+            (name, f"{one['samples']:,}", f"{one['records']:,}", f"{one['bytes'] / 1e6:.1f}")
+            for name, one in figures["bytes"].items()
+        ],
+    )
+
+
+def _hours(figures: dict[str, Any]) -> Iterator[str]:
+    """The arithmetic of a thousand hours."""
+    decoding = figures["times_real_time"]["1080p H.264"]["decoding"]
+    small = figures["times_real_time"]["360p H.264"]["decoding"]
+    yield (
+        "**A thousand hours.** Hours of video over the factor above are hours of machine: of 1080p "
+        f"{HOURS / decoding:,.0f} hours of decoding on these two cores, of 360p "
+        f"{HOURS / small:,.0f}. At a frame a second, an encoder of R pictures a second takes "
+        f"{HOURS:,} / R hours more: {HOURS / 78:,.0f} at 78 a second, which ViT-B/32 in INT8 "
+        "reaches on two such cores. So **decoding is the limit** and not the encoder, with a GPU "
+        f"even more so: at 2,000 a second the encoder is done in {HOURS * 60 / 2000:.0f} minutes, "
+        "and waits for whoever decodes for it. Buy cores, keep proxies at 360p, or take `--fast`. "
+        "No L4 was at hand: `tritonclip bench` measures R on yours, and `tritonclip cost "
+        "--video-hours 1000 --fps 1` does the sum with its price."
+    )
