@@ -31,6 +31,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from contact_sheet import Answer, Figure, Hit, Search, draw
+from film import write_film
 from tritonclip import Client, TritonClipError
 from tritonclip.types import FloatArray
 from tritonclip_cli import app, failures
@@ -172,6 +173,16 @@ class Files:
     def page(self) -> Path:
         """What the last search of the archive found."""
         return self.folder / "search.html"
+
+    @property
+    def film(self) -> Path:
+        """Some of the drawings, one after the other."""
+        return self.folder / "film.mp4"
+
+    @property
+    def timeline(self) -> Path:
+        """What was asked of the film, over its time."""
+        return self.folder / "timeline.png"
 
     @property
     def server_log(self) -> Path:
@@ -409,6 +420,13 @@ def archive(story: Story, files: Files, server: Server) -> None:
             *("search", "a cat", "--without", "face", "--top", "5"),
             *("--page", str(files.page), *place),
         )
+        story.say(f"Videos are searched to the second: {len(PICTURES)} drawings, made a film of.")
+        write_film(files.film, [files.pictures / f"{slug}.png" for slug in PICTURES], seconds=3)
+        story.tritonclip("index", str(files.film), *place)
+        story.tritonclip(
+            *("search", "a sea animal", "a vehicle", "--where", "kind != image", "--top", "3"),
+            *("--timeline", str(files.timeline), *place),
+        )
 
 
 def _classified(story: Story, clip: Client, album: Album, slug: str) -> Answer:
@@ -450,7 +468,8 @@ def _end(story: Story, files: Files) -> None:
     story.console.print()
     story.console.rule("[bold green]Done[/]", align="left", style="green")
     story.summary()
-    story.console.print(f"\nOpen [bold]{files.contact_sheet}[/] and [bold]{files.page}[/]")
+    story.console.print(f"\nOpen [bold]{files.contact_sheet}[/], [bold]{files.page}[/]")
+    story.console.print(f"and [bold]{files.timeline}[/]")
 
 
 def _keep_serving(story: Story, files: Files, server: Server) -> None:

@@ -115,6 +115,12 @@ def test_the_contact_sheet_is_a_picture_of_readable_size(demo: Demo) -> None:
         assert len(sheet.resize((400, 400)).getcolors(400 * 400) or []) > 100  # not a blank one
 
 
+def test_the_film_is_found_by_the_second(demo: Demo) -> None:
+    assert re.search(r" 00:00:\d\d-00:00:\d\d +320 x 240", demo.printed)
+    with Image.open(demo.output / "timeline.png") as drawn:
+        assert drawn.width == 1200
+
+
 def test_ctrl_c_stops_it_and_its_server(demo: Demo) -> None:
     process = start(demo.output)
     assert process.stdout is not None
