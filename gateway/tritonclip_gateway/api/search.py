@@ -130,7 +130,8 @@ async def thumbnail(
 ) -> Response:
     """A small JPEG of at most so many pixels a side, on white."""
     record = await _record(id, gateway)
-    headers = {"ETag": f'"{record.sha256[:32]}-{side}"', "Cache-Control": "private, max-age=3600"}
+    tag = f'"{record.sha256[:32]}-{record.start:g}-{side}"'  # a video has many frames
+    headers = {"ETag": tag, "Cache-Control": "private, max-age=3600"}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
     thumbnails = _archive(gateway).thumbnails
@@ -212,6 +213,8 @@ async def _pictures(strings: Sequence[str], gateway: Gateway) -> list[bytes]:
 def _hit(hit: Hit) -> dict[str, Any]:
     return {
         **_described(hit.record),
+        "start": hit.start,
+        "end": hit.end,
         "score": hit.score,
         "probability": hit.probability,
         "near_duplicates": [_described(other.record) for other in hit.near_duplicates],

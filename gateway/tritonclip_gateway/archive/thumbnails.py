@@ -8,14 +8,15 @@ from collections import OrderedDict
 
 from prometheus_client import Counter
 
-from tritonclip_search.looking.thumbnails import thumbnail
+from tritonclip_search.hits import Hit
+from tritonclip_search.looking.thumbnails import of_hit
 from tritonclip_search.records import Record
 
 _LIMIT_BYTES = 128 * 2**20
 
 
 class Thumbnails:
-    """JPEGs of the pictures that were looked at last, for any number of threads."""
+    """JPEGs of the pictures and frames that were looked at last, for any number of threads."""
 
     def __init__(self, asked: Counter, limit: int = _LIMIT_BYTES) -> None:
         """Keep up to `limit` bytes of them; `asked` counts which were known."""
@@ -23,18 +24,19 @@ class Thumbnails:
         self._lock = threading.Lock()
         self._limit = limit
         self._bytes = 0
-        self._kept: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, float, int], bytes] = OrderedDict()
 
     def get(self, record: Record, side: int) -> bytes | None:
         """A JPEG of at most `side` pixels a side; None where there is no picture any more."""
-        key = record.sha256, side
+        shown = Hit(record, score=0, start=record.start, end=record.end)
+        key = record.sha256, shown.time, side
         with self._lock:
             if key in self._kept:
                 self._asked.labels("hit").inc()
                 self._kept.move_to_end(key)
                 return self._kept[key]
         self._asked.labels("miss").inc()
-        small = thumbnail(record.path, side)
+        small = of_hit(shown, side)
         if small is None:
             return None
         file = io.BytesIO()
