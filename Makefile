@@ -14,7 +14,10 @@ CONTAINER := .venv-container
 # Helm, kubectl and Prometheus, for the checks of deploy/.
 TOOLS := .tools
 
-.PHONY: demo test test-all test-milvus test-stores container-conditions lint format clean
+# axe-core, for pages.
+PAGE := $(TOOLS)/page
+
+.PHONY: demo test test-all test-page test-milvus test-stores container-conditions lint format clean
 
 demo: $(READY)
 	$(BIN)/python scripts/demo.py
@@ -25,10 +28,14 @@ demo: $(READY)
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=20
 
 test: $(READY) $(TOOLS)/.installed
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not browser"
 
-test-all: $(READY) $(TOOLS)/.installed $(CONTAINER)/.installed test-milvus
+test-all: $(READY) $(TOOLS)/.installed $(PAGE)/.installed $(CONTAINER)/.installed test-milvus
 	$(PYTEST)
+
+# Pages in Chromium, which `apt-get install chromium` brings.
+test-page: $(READY) $(PAGE)/.installed
+	$(BIN)/python -m pytest tests/gateway/page tests/search/looking
 
 # Milvus listens on all addresses, so it gets a network of its own, which has none but loopback.
 test-milvus: $(READY)
@@ -73,6 +80,12 @@ $(READY): pyproject.toml
 
 $(TOOLS)/.installed: scripts/cluster_tools.sh $(READY)
 	@scripts/cluster_tools.sh $(BIN)/python $(TOOLS)
+	@touch $@
+
+$(PAGE)/.installed: $(READY)
+	@mkdir -p $(PAGE)
+	@npm install --silent --no-save --no-package-lock --prefix $(PAGE) axe-core@4.10.3 || \
+	  echo "no npm here: what axe-core asks of the page is not tested"
 	@touch $@
 
 $(CONTAINER)/.installed: model_repository/requirements.txt

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -177,3 +178,16 @@ def one_core() -> Iterator[int]:
     os.sched_setaffinity(0, {core})
     yield core
     os.sched_setaffinity(0, allowed)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    """Chromium. It ends with the module: until then its event loop is in the way of others."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no Chromium here; `apt-get install chromium` brings it")
+    with sync_playwright() as playwright:
+        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # as root it has none
+        yield playwright.chromium.launch(executable_path=chromium, args=sandbox)

@@ -34,6 +34,7 @@ from tritonclip_gateway.guards.exposure import check_exposure
 from tritonclip_gateway.guards.headers import SafeHeaders
 from tritonclip_gateway.guards.keys import read_keys
 from tritonclip_gateway.guards.rates import parse_rate
+from tritonclip_gateway.page import assets
 from tritonclip_gateway.settings import Settings
 from tritonclip_gateway.telemetry.requests import Requests
 from tritonclip_gateway.telemetry.tracing import trace
@@ -70,6 +71,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.gateway = gateway
     for room in (embeddings, stream, models, labels, search, moderations, health, metrics):
         app.include_router(room.router)
+    app.include_router(assets.router)
+    app.mount("/page", assets.Assets())
     # The last one is the first that a request comes to.
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes, timeout=settings.timeout)
     keys = read_keys(settings.keys_file, (key.get_secret_value() for key in settings.keys))

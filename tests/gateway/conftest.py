@@ -27,7 +27,7 @@ Start = Callable[..., AbstractContextManager[HttpServer]]
 def running(**settings: object) -> Iterator[HttpServer]:
     """A gateway in a thread, on a free port."""
     started = threading.Event()
-    server = HttpServer(Settings(port=0, **settings), lambda _: started.set())
+    server = HttpServer(Settings(**{"port": 0, **settings}), lambda _: started.set())
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

@@ -1,0 +1,1 @@
+"""The page to search with: static files, and how they are served."""
