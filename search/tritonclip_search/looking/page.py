@@ -19,29 +19,31 @@ _HEAD = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>
   :root {{ color-scheme: light dark; }}
   body {{ font: 15px/1.4 system-ui, sans-serif; margin: 2rem auto; max-width: 90rem;
          padding: 0 1rem; }}
   h1 {{ font-size: 1.3rem; }}
-  ol {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: 1rem;
+  ol {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(min(11rem, 45%), 1fr));
+       gap: 1rem;
        list-style: none; padding: 0; }}
   a {{ color: inherit; text-decoration: none; display: block; }}
   a:hover, a:focus-visible {{ outline: 2px solid; outline-offset: 4px; }}
   img, video, .none {{ width: 100%; aspect-ratio: 1; object-fit: contain; background: #8882; }}
   .none {{ display: grid; place-items: center; }}
   .path {{ overflow-wrap: anywhere; }}
-  small {{ opacity: .7; }}
+  small, details {{ font-size: .85em; opacity: .8; overflow-wrap: anywhere; }}
 </style>
 </head>
 <body>
+<main>
 <h1>{title}</h1>
 <p>{subtitle}</p>
 <ol>
 """
-_FOOT = "</ol>\n</body>\n</html>\n"
+_FOOT = "</ol>\n</main>\n</body>\n</html>\n"
 
 
 def page(title: str, subtitle: str, hits: Sequence[Hit]) -> str:
@@ -71,28 +73,36 @@ def _entry(hit: Hit) -> str:
     score = f"{hit.score:.3f}"
     if hit.probability is not None:
         score += f" · {hit.probability:.1%}"
-    if hit.near_duplicates:
-        others = html.escape("\n".join(other.path for other in hit.near_duplicates))
-        score += f' · <span title="{others}">{len(hit.near_duplicates)} more like it</span>'
     name = path.rpartition("/")[2]
     address = html.escape(link(hit.path))
     picture = _inline(hit)
-    if not hit.is_video:
-        shown = '<div class="none">not readable now</div>'
-        if picture:
-            shown = f'<img alt="{name}" loading="lazy" src="{picture}">'
-        return (
-            f'<li><a href="{address}" title="{path}">{shown}'
-            f'<div class="path">{name}</div></a><small>{score}</small></li>\n'
+    if hit.is_video:
+        address += f"#t={hit.start:.3f},{hit.end:.3f}"
+        when = span(hit.start, hit.end)
+        score = f"{when} · {score}"
+        poster = f' poster="{picture}"' if picture else ""
+        shown = (
+            f'<video controls muted preload="none" aria-label="{name}, {when}"{poster}'
+            f' src="{address}"></video><a href="{address}" title="{path}">'
         )
-    address += f"#t={hit.start:.3f},{hit.end:.3f}"
-    when = span(hit.start, hit.end)
+    else:
+        shown = f'<a href="{address}" title="{path}">' + (
+            f'<img alt="" loading="lazy" src="{picture}">'
+            if picture
+            else '<div class="none">not readable now</div>'
+        )
     return (
-        f'<li><video controls muted preload="none" aria-label="{name}, {when}"'
-        f' poster="{picture}" src="{address}"></video>'
-        f'<a href="{address}" title="{path}"><div class="path">{name}</div></a>'
-        f"<small>{when} · {score}</small></li>\n"
+        f'<li>{shown}<div class="path">{name}</div></a><small>{score}</small>{_others(hit)}</li>\n'
     )
+
+
+def _others(hit: Hit) -> str:
+    """The paths of what is the same picture, to be unfolded."""
+    if not hit.near_duplicates:
+        return ""
+    paths = "<br>".join(html.escape(other.path) for other in hit.near_duplicates)
+    count = len(hit.near_duplicates)
+    return f"<details><summary>{count} more like it</summary>{paths}</details>"
 
 
 def _inline(hit: Hit) -> str:
