@@ -17,3 +17,12 @@ ARG PACKAGES=""
 # virtual environment; PEP 668 wants that said aloud.
 RUN PIP_BREAK_SYSTEM_PACKAGES=1 pip install --no-cache-dir --requirement /tmp/requirements.txt ${PACKAGES} \
     && rm /tmp/requirements.txt
+
+# Triton does not replace the process of a Python model that died or hangs; this starts it anew, and
+# ends when that does not help, so that whatever runs the container takes over. Other commands than
+# tritonserver run as they are.
+COPY export/tritonclip_export/server/keeper.py export/tritonclip_export/server/probe.py /opt/tritonclip/
+ENTRYPOINT ["/opt/nvidia/nvidia_entrypoint.sh", "python3", "-I", "-S", "/opt/tritonclip/keeper.py", "--restart", "--"]
+CMD ["tritonserver", "--model-repository=/models"]
+HEALTHCHECK --interval=10s --timeout=60s --start-period=5m --retries=2 \
+    CMD ["python3", "-I", "-S", "/opt/tritonclip/probe.py"]

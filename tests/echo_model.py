@@ -95,3 +95,16 @@ def echo_over_grpc(url: str, value: bytes) -> bytes:
         tensor = tritonclient.grpc.InferInput("IN", [1, 1], "BYTES")
         tensor.set_data_from_numpy(np.array([[value]], dtype=object))
         return bytes(client.infer("identity", [tensor]).as_numpy("OUT")[0, 0])
+
+
+def until_it_answers(url: str) -> None:
+    """Wait for a server that starts, or starts again."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        try:
+            assert echo_over_grpc(url, b"again") == b"again"
+        except Exception:  # whatever a server in pieces makes of a request
+            time.sleep(0.05)
+        else:
+            return
+    raise AssertionError("it never answered")

@@ -66,7 +66,7 @@ class Encoders(Group):
 
 @dataclass(frozen=True)
 class Images(Group):
-    """How images become pixels, and what one image of a request may be."""
+    """How images become pixels, and what one image or one text of a request may be."""
 
     preprocess: Annotated[
         Literal["exact", "draft", "dali"],
@@ -81,6 +81,7 @@ class Images(Group):
     ] = False
     max_image_bytes: Annotated[int | None, typer.Option(min=1, help="Limit for one image.")] = None
     max_image_pixels: Annotated[int | None, typer.Option(min=1, help="Limit for one image.")] = None
+    max_text_bytes: Annotated[int | None, typer.Option(min=1, help="Limit for one text.")] = None
 
     def limits(self) -> Limits:
         """The limits that were given; the usual ones where none was."""
@@ -89,6 +90,7 @@ class Images(Group):
         given = {
             "max_image_bytes": self.max_image_bytes,
             "max_image_pixels": self.max_image_pixels,
+            "max_text_bytes": self.max_text_bytes,
         }
         return Limits(**{name: limit for name, limit in given.items() if limit is not None})
 

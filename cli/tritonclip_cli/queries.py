@@ -230,8 +230,9 @@ def info(connection: Connection, json: Json = False) -> None:
         "model": f"[bold]{described.name}[/]",
         "source": described.source,
         "weights": f"sha256 {described.weights_sha256[:16]}...",
-        "image": f"{described.image_width} x {described.image_height} pixels",
-        "text": f"up to {described.context_length} tokens",
+        "image": f"{described.image_width} x {described.image_height} pixels, "
+        f"from files of up to {described.max_image_bytes:,} bytes",
+        "text": f"up to {described.context_length} tokens, {described.max_text_bytes:,} bytes",
         "embedding": f"{described.dim} x float32, unit length",
         "similarity": f"{described.similarity}, scale {described.logit_scale:.4g}, "
         f"bias {described.logit_bias:.4g}",

@@ -28,6 +28,7 @@ from tritonclip.info import ModelInfo
 from tritonclip.labels import LabelCache
 from tritonclip.long_texts import WINDOWS, Long, each_window, text_modality
 from tritonclip.options import Options
+from tritonclip.probe import Probe
 from tritonclip.prompts import LabelMeans, check_labels, prompts, resolve_templates
 from tritonclip.retry import Backoff
 from tritonclip.scoring import classifications
@@ -59,7 +60,7 @@ class AsyncClient:
         timeout: float = 60.0,
         concurrency: int = 8,
         batch_size: int = 16,
-        retries: int = 3,
+        retries: int = 20,
     ) -> None:
         """See `Client`."""
         self._options = Options(model, timeout, concurrency, batch_size, retries)
@@ -67,6 +68,7 @@ class AsyncClient:
         self._transport: AsyncTransport | None = None
         self._closed = False
         self._slots = asyncio.Semaphore(concurrency)
+        self._probe = Probe()
         self._labels = LabelCache()
         self._labels_lock = asyncio.Lock()
         self._info: ModelInfo | None = None
@@ -78,7 +80,7 @@ class AsyncClient:
         async with self._info_lock:
             if self._info is None:
                 talk = discover(wire, self._options.model)
-                self._info = await self._converse(talk)
+                self._info = await self._converse(talk, self._options.for_discovery())
             return self._info
 
     async def models(self) -> list[str]:
@@ -87,7 +89,7 @@ class AsyncClient:
 
     async def health(self) -> Health:
         """See `Client.health`."""
-        talk = check_health(self._connected().wire, self._options.model)
+        talk = check_health(self._connected().wire, self._options.model, self._probe)
         return await self._converse(talk, self._options.for_health())
 
     async def embed_images(

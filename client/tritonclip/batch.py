@@ -74,7 +74,7 @@ TEXTS = Modality(
     hold=lambda text: text,
     weigh=lambda text: len(text) if isinstance(text, str) else 0,
     is_slow=lambda _text: False,
-    encode=lambda text, index, _info: encode_text(text, index),
+    encode=lambda text, index, info: encode_text(text, index, info.max_text_bytes),
 )
 
 TOKEN_COUNTS = replace(TEXTS, suffix=TOKENIZE_SUFFIX, output="TOKENS", width=lambda _info: 1)

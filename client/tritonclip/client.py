@@ -30,6 +30,7 @@ from tritonclip.info import ModelInfo
 from tritonclip.labels import LabelCache
 from tritonclip.long_texts import WINDOWS, Long, each_window, text_modality
 from tritonclip.options import Options
+from tritonclip.probe import Probe
 from tritonclip.prompts import LabelMeans, check_labels, prompts, resolve_templates
 from tritonclip.retry import Backoff
 from tritonclip.scoring import classifications
@@ -59,7 +60,7 @@ class Client:
         timeout: float = 60.0,
         concurrency: int = 8,
         batch_size: int = 16,
-        retries: int = 3,
+        retries: int = 20,
     ) -> None:
         """Prepare to talk to a server; nothing is sent yet.
 
@@ -71,7 +72,9 @@ class Client:
             timeout: seconds that one request may take, its retries included.
             concurrency: requests in flight at a time.
             batch_size: items in a request; no more than the server's `max_batch_size` are sent.
-            retries: how often a request is sent again when the server is unreachable or busy.
+            retries: how often a request is sent again, within `timeout`, when the server is
+                unreachable, busy or broken; the default outlasts a restart of some seconds. The
+                very first question is sent four times at most.
 
         Raises:
             InvalidArgument: an option makes no sense.
@@ -81,6 +84,7 @@ class Client:
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="tritonclip")
         self._slots = Slots(concurrency)
         self._closing = Cancellation()
+        self._probe = Probe()
         self._labels = LabelCache()
         self._labels_lock = threading.Lock()
         self._info: ModelInfo | None = None
@@ -94,7 +98,7 @@ class Client:
         with self._info_lock:
             if self._info is None:
                 talk = discover(self._transport.wire, self._options.model)
-                self._info = self._converse(talk)
+                self._info = self._converse(talk, options=self._options.for_discovery())
             return self._info
 
     def models(self) -> list[str]:
@@ -103,8 +107,12 @@ class Client:
         return self._converse(list_bundles(self._transport.wire))
 
     def health(self) -> Health:
-        """Whether the server and this client's model are up, without retries."""
-        talk = check_health(self._transport.wire, self._options.model)
+        """Whether the server and this client's model are up, without retries.
+
+        A tiny picture and a word are embedded for it, once a second at most: a model whose process
+        has died or hangs says that it is ready.
+        """
+        talk = check_health(self._transport.wire, self._options.model, self._probe)
         return self._converse(talk, options=self._options.for_health())
 
     def embed_images(

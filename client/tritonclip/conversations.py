@@ -15,6 +15,7 @@ from tritonclip.errors import (
     InvalidInput,
     ModelNotFound,
     RequestTimeout,
+    ServerError,
     ServerUnavailable,
     WrongProtocol,
 )
@@ -26,6 +27,7 @@ from tritonclip.info import (
     choose_model,
     parse_info,
 )
+from tritonclip.probe import Probe
 from tritonclip.types import Health
 from tritonclip.wire import Call, Wire
 
@@ -71,7 +73,7 @@ def list_bundles(wire: Wire) -> Conversation[list[str]]:
     return bundles_of((yield wire.models()))
 
 
-def check_health(wire: Wire, wanted: str | None) -> Conversation[Health]:
+def check_health(wire: Wire, wanted: str | None, probe: Probe) -> Conversation[Health]:
     """Ask how server and model are; a server that cannot be reached is an answer, too."""
     live = ready = False
     version = None
@@ -83,6 +85,13 @@ def check_health(wire: Wire, wanted: str | None) -> Conversation[Health]:
         for model in (name + IMAGE_SUFFIX, name + TEXT_SUFFIX):
             if not (yield wire.model_ready(model)):
                 return Health(live, ready, False, version, f"model {model!r} is not ready")
-    except (ServerUnavailable, RequestTimeout, WrongProtocol, ModelNotFound) as error:
+        if not probe.is_fresh:
+            for request in probe.requests(name):
+                yield wire.infer(request)
+            probe.passed()
+    except (
+        *(ServerUnavailable, ServerError, RequestTimeout),
+        *(WrongProtocol, ModelNotFound, InvalidInput),
+    ) as error:
         return Health(live, ready, False, version, str(error))
     return Health(live, ready, True, version, "" if ready else "the server is not ready")

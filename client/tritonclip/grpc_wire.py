@@ -25,7 +25,7 @@ from tritonclip.errors import (
     TritonClipError,
 )
 from tritonclip.info import ModelConfig
-from tritonclip.wire import DTYPES, Call, InferRequest, no_server, not_ready, too_late
+from tritonclip.wire import DTYPES, Call, InferRequest, is_broken, no_server, not_ready, too_late
 
 SERVICE = "/inference.GRPCInferenceService/"
 
@@ -125,7 +125,7 @@ class GrpcWire:
         """The typed error for a failed call that had `timeout` seconds."""
         code, details = error.code(), error.details() or ""
         status = grpc.StatusCode
-        if code is status.UNAVAILABLE:
+        if code is status.UNAVAILABLE or is_broken(details):
             return self._unavailable(details)
         if code is status.RESOURCE_EXHAUSTED and not _too_large(details):
             return ServerUnavailable(f"the server at {self._endpoint} is overloaded: {details}")

@@ -25,7 +25,7 @@ from tritonclip.errors import (
     WrongProtocol,
 )
 from tritonclip.info import ModelConfig
-from tritonclip.wire import DTYPES, Call, InferRequest, not_ready
+from tritonclip.wire import DTYPES, Call, InferRequest, is_broken, not_ready
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 
@@ -166,7 +166,7 @@ class HttpWire:
                 ) from None
             message = reply.body[:200].decode(errors="replace").strip() or "no explanation"
         where = f"{self._endpoint} (HTTP {reply.status})"
-        if reply.status in (429, 502, 503):
+        if reply.status in (429, 502, 503) or is_broken(message):
             raise ServerUnavailable(f"the server at {where} cannot take the request now: {message}")
         if reply.status == 404:
             raise ModelNotFound(f"{message}, server {where}")

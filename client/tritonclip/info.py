@@ -58,6 +58,8 @@ class ModelInfo:
     """Largest encoded image the server takes."""
     max_image_pixels: int
     """Largest decoded image the server takes, width times height."""
+    max_text_bytes: int
+    """Longest text the server takes, in UTF-8."""
     max_batch_size: int
     """Most items in one request."""
     scores: tuple[str, ...] = ()
@@ -134,6 +136,8 @@ def parse_info(name: str, image: ModelConfig, text: ModelConfig) -> ModelInfo:
         weights_sha256=read.text("weights_sha256"),
         max_image_bytes=read.positive("max_image_bytes"),
         max_image_pixels=read.positive("max_image_pixels"),
+        # Servers that were assembled before there was a limit take what a message holds.
+        max_text_bytes=int(text.parameters.get("tritonclip_max_text_bytes", 2**31 - 1)),
         max_batch_size=min(image.max_batch_size, text.max_batch_size),
         scores=read.names("scores"),
     )

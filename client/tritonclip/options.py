@@ -23,6 +23,10 @@ class Options:
         """Batches read ahead: one more than is in flight, so that no slot waits for packing."""
         return self.concurrency + 1
 
+    def for_discovery(self) -> Options:
+        """The same, for the first question: where no server has answered yet, there may be none."""
+        return replace(self, retries=min(self.retries, 3))
+
     def for_health(self) -> Options:
         """The same, impatient: no retries, and no answer within seconds is an answer."""
         return replace(self, retries=0, timeout=min(self.timeout, 5.0))

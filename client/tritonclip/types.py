@@ -35,7 +35,7 @@ class Health:
     ready: bool
     """The server says that it takes requests."""
     model_ready: bool
-    """Both halves of this client's model, image and text, are loaded."""
+    """Both halves of this client's model, image and text, are loaded, and embed."""
     server_version: str | None = None
     detail: str = ""
     """Why something above is false, in words; empty when all is well."""

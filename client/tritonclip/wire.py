@@ -132,6 +132,14 @@ def too_late(endpoint: Endpoint, timeout: float) -> RequestTimeout:
     )
 
 
+def is_broken(message: str) -> bool:
+    """Whether an error is about a Python model without a process, which `serve` will mend.
+
+    The process ("stub") died, perhaps with this request; another may do.
+    """
+    return "Stub process" in message and "healthy" in message
+
+
 def not_ready(state: str, reason: str) -> str:
     """Why a model of the repository index is not ready, or '' if it is."""
     return "" if state == "READY" else reason or "not loaded"

@@ -130,9 +130,9 @@ def test_a_refusal_is_read_line_by_line():
     assert bad_items(message, "text") == []
 
 
-def test_lone_surrogates_are_refused_by_position():
+def test_lone_surrogates_are_refused_by_position(model_info):
     with pytest.raises(TextError, match="UTF-8: surrogates not allowed at character 1"):
-        TEXTS.encode("a\ud800", 0, None)
+        TEXTS.encode("a\ud800", 0, model_info)
 
 
 def test_what_cannot_be_iterated_is_refused():

@@ -257,6 +257,25 @@ def test_too_large_an_image_is_refused_before_it_travels(server: Server) -> None
             client.embed_images(bytes(limit + 1))
 
 
+def test_too_long_a_text_is_refused_before_it_travels_and_by_the_server(server: Server) -> None:
+    with Client(server.grpc_url, model="demo") as client:
+        limit = client.info().max_text_bytes
+        longest, longer = "ä" * (limit // 2), "ä" * (limit // 2) + "a"
+        failed: list[TextError] = []
+        vectors = client.embed_texts([longest, longer, "a cat"], on_error=failed.append)
+        assert np.isnan(vectors).any(axis=1).tolist() == [False, True, False]
+        assert str(limit) in str(failed[0])
+        assert failed[0].index == 1
+
+    with triton_grpc.InferenceServerClient(server.grpc_url) as raw:
+        for model in ("demo_text", "demo_text_windows"):
+            data = np.array([[b"a cat"], [longer.encode()]], np.object_)
+            tensor = triton_grpc.InferInput("TEXT", [2, 1], "BYTES")
+            tensor.set_data_from_numpy(data)
+            with pytest.raises(InferenceServerException, match=f"text 1: .*limit of {limit}"):
+                raw.infer(model, [tensor])
+
+
 def test_a_text_of_the_wrong_type_names_itself(server: Server) -> None:
     with Client(server.grpc_url, model="demo") as client, pytest.raises(TextError, match="1"):
         client.embed_texts(["a cat", 5])

@@ -72,7 +72,7 @@ def assemble(
         target: the repository's folder; created, or updated in place even while a server polls it.
         runtime: what executes the encoders.
         execution: how.
-        limits: what one image of a request may be.
+        limits: what one image or one text of a request may be.
         preprocess: how images become pixels.
         orient: turn images by their EXIF orientation first.
         prune: remove the models of bundles that are not named. Folders that `assemble` did not

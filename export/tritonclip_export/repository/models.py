@@ -123,14 +123,14 @@ class BundleModels:
         self._write("image_preprocess", config)
 
     def _text_tokenize(self) -> None:
-        values = parameters.text_tokenize(self.info.text, any_length=self.any_length)
+        values = parameters.text_tokenize(self.info.text, self.limits, any_length=self.any_length)
         version = self._write("text_tokenize", self._config("text_tokenize", values))
         self._link_tokenizer(version)
 
     def _text_windows(self) -> None:
         info = self.info
         values = parameters.text_windows(
-            info.name, info.text, self.max_batch, any_length=self.any_length
+            info.name, info.text, self.max_batch, self.limits, any_length=self.any_length
         )
         config = self._config("text_windows", values)
         config.output[0].dims[:] = [-1, info.dim]

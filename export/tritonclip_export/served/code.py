@@ -48,7 +48,7 @@ def text_transform(text: TextSpec, folder: Path, *, any_length: bool = False) ->
     It pads to the lengths of native backends, or to the longest text for an encoder that takes
     `any_length`.
     """
-    values = parameters.text_tokenize(text, any_length=any_length)
+    values = parameters.text_tokenize(text, parameters.Limits(), any_length=any_length)
     module = load("text_tokenize/1/tokens.py")
     return module.TextTransform.from_parameters(_as_parsed(values), folder / text.tokenizer)
 

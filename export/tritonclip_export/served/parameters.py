@@ -28,11 +28,14 @@ PREPROCESS: tuple[Preprocess, ...] = get_args(Preprocess)
 
 @dataclass(frozen=True)
 class Limits:
-    """What one image of a request may be."""
+    """What one image or one text of a request may be."""
 
     max_image_bytes: int = 32 << 20
     # Pillow's own threshold for a decompression bomb: a quarter of a gigabyte at 3 bytes a pixel.
     max_image_pixels: int = 89_478_485
+    # Cleaning and tokenizing take half a second for so many, while other texts wait. The longest
+    # text that `text_windows` takes, of 256 windows, is of some 90 KB.
+    max_text_bytes: int = 128 << 10
 
 
 def image_preprocess(
@@ -55,11 +58,12 @@ def image_preprocess(
     }
 
 
-def text_tokenize(text: TextSpec, *, any_length: bool = False) -> dict[str, str]:
-    """For `text_tokenize`: cleaning and padding, as JSON values.
+def text_tokenize(text: TextSpec, limits: Limits, *, any_length: bool = False) -> dict[str, str]:
+    """For `text_tokenize`: cleaning, padding and the limit, as JSON values.
 
     Args:
         text: the bundle's.
+        limits: what one text of a request may be.
         any_length: whether the encoder takes every text at its own length.
     """
     return {
@@ -68,6 +72,7 @@ def text_tokenize(text: TextSpec, *, any_length: bool = False) -> dict[str, str]
         "last_id": json.dumps(text.last_id),
         "replaced_ids": json.dumps(text.replaced_ids),
         "lengths": json.dumps([] if any_length else bucket_lengths(text)),
+        "max_bytes": json.dumps(limits.max_text_bytes),
     }
 
 
@@ -81,10 +86,12 @@ def padding(text: TextSpec, *, ends_with_pad: bool) -> str:
     return json.dumps({"pad_id": text.pad_id, "ends_with_pad": ends_with_pad})
 
 
-def text_windows(name: str, text: TextSpec, max_batch: int, *, any_length: bool) -> dict[str, str]:
+def text_windows(
+    name: str, text: TextSpec, max_batch: int, limits: Limits, *, any_length: bool
+) -> dict[str, str]:
     """For `text_windows`: as for `text_tokenize`, and the encoder it calls."""
     return {
-        **text_tokenize(text, any_length=any_length),
+        **text_tokenize(text, limits, any_length=any_length),
         "encoder": f"{name}_text_encoder",
         "max_batch": str(max_batch),
     }
@@ -127,7 +134,7 @@ def description(
         info: the bundle's.
         runtime: what executes the encoders.
         precisions: of each tower; None for an engine that nobody described.
-        limits: what one image of a request may be.
+        limits: what one image or one text of a request may be.
         preprocess: how images become pixels.
         orient: whether they are turned by their EXIF orientation.
     """
@@ -152,5 +159,6 @@ def description(
         "orient": json.dumps(orient),
         "max_image_bytes": str(limits.max_image_bytes),
         "max_image_pixels": str(limits.max_image_pixels),
+        "max_text_bytes": str(limits.max_text_bytes),
     }
     return {PREFIX + key: value for key, value in values.items()}

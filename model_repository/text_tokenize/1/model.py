@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from tokens import TextTransform, length
+from tokens import BadTextError, TextTransform, length
 
 
 class TritonPythonModel:
@@ -24,7 +24,7 @@ class TritonPythonModel:
         TOKEN_IDS [batch, length] and TOKENS [batch, 1], both int32.
         """
         decoded = [
-            _decode(pb_utils.get_input_tensor_by_name(request, "TEXT").as_numpy().reshape(-1))
+            self._decode(pb_utils.get_input_tensor_by_name(request, "TEXT").as_numpy().reshape(-1))
             for request in requests
         ]
         good = [text for texts in decoded if isinstance(texts, list) for text in texts]
@@ -47,15 +47,14 @@ class TritonPythonModel:
             tensors.append(pb_utils.Tensor("TOKENS", counts))
         return pb_utils.InferenceResponse(tensors)
 
-
-def _decode(values):
-    """The strings of one request, or the error that names those that are not UTF-8."""
-    texts, bad = [], []
-    for i, value in enumerate(values):
-        try:
-            texts.append(value.decode("utf-8"))
-        except UnicodeDecodeError as error:
-            bad.append(f"text {i}: not UTF-8: {error}")
-    if bad:
-        return pb_utils.TritonError("\n".join(bad), pb_utils.TritonError.INVALID_ARG)
-    return texts
+    def _decode(self, values):
+        """The strings of one request, or the error that names those that are none."""
+        texts, bad = [], []
+        for i, value in enumerate(values):
+            try:
+                texts.append(self.transform.decode(value))
+            except BadTextError as error:
+                bad.append(f"text {i}: {error}")
+        if bad:
+            return pb_utils.TritonError("\n".join(bad), pb_utils.TritonError.INVALID_ARG)
+        return texts

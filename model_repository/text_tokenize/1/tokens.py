@@ -62,6 +62,10 @@ def length(encoding: Encoding) -> int:
     return len(encoding.ids) + sum(len(rest.ids) - special for rest in encoding.overflowing)
 
 
+class BadTextError(ValueError):
+    """The bytes are not a text that this model accepts; the message says why."""
+
+
 @dataclass(frozen=True)
 class TextTransform:
     """A tokenizer, its cleaning rules, and how ids are padded."""
@@ -76,6 +80,8 @@ class TextTransform:
     """Lengths to pad to, ascending; the last is the context length. One length means a tower that
     attends to its padding; several mean a causal tower, for which a short text costs less; none,
     that its encoder takes any length."""
+    max_bytes: int
+    """Of one text, in UTF-8."""
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any], tokenizer: Path) -> TextTransform:
@@ -91,7 +97,21 @@ class TextTransform:
             last_id=value("last_id"),
             replaced_ids={int(id): other for id, other in value("replaced_ids").items()},
             lengths=tuple(value("lengths")),
+            max_bytes=int(value("max_bytes")),
         )
+
+    def decode(self, encoded: bytes) -> str:
+        """A text as it came in a request.
+
+        Raises:
+            BadTextError: it is over the limit, or not UTF-8.
+        """
+        if len(encoded) > self.max_bytes:
+            raise BadTextError(f"{len(encoded)} bytes is over the limit of {self.max_bytes}")
+        try:
+            return encoded.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise BadTextError(f"not UTF-8: {error}") from error
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text with its special tokens, truncated to the context length, unpadded."""

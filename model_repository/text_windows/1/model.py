@@ -69,11 +69,7 @@ class TritonPythonModel:
         return pb_utils.InferenceResponse([pb_utils.Tensor("EMBEDDING", embedding)])
 
     def _windows(self, encoded):
-        try:
-            text = encoded.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"not UTF-8: {error}") from error
-        rows = self.split(text)
+        rows = self.split(self.transform.decode(encoded))
         if len(rows) > MAX_WINDOWS:
             raise ValueError(
                 f"it has {len(rows)} windows, over the limit of {MAX_WINDOWS}; send its parts"

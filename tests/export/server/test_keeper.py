@@ -14,9 +14,9 @@ from echo_model import (
     IDENTITY,
     Footprint,
     add_model,
-    echo_over_grpc,
     footprint,
     tritonserver_pid,
+    until_it_answers,
 )
 from tritonclip_export.server.process import ServerDiedError
 from tritonclip_export.server.server import Server
@@ -80,18 +80,6 @@ def server(repository: Path, said: list[str]) -> Iterator[Server]:
     assert last.left == []
 
 
-def until_it_answers(server: Server) -> None:
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        try:
-            assert echo_over_grpc(server.grpc_url, b"again") == b"again"
-        except Exception:  # whatever a server in pieces makes of a request
-            time.sleep(0.05)
-        else:
-            return
-    raise AssertionError("it never answered again")
-
-
 @pytest.mark.parametrize(
     ("part", "number"),
     [
@@ -106,7 +94,7 @@ def until_it_answers(server: Server) -> None:
 def test_a_server_that_breaks_answers_again_within_seconds(
     part: str, number: int, server: Server, repository: Path, said: list[str]
 ) -> None:
-    until_it_answers(server)
+    until_it_answers(server.grpc_url)
     said.clear()
     broken = Footprint(WHICH[part](repository), [])
 
@@ -114,7 +102,7 @@ def test_a_server_that_breaks_answers_again_within_seconds(
     for pid in broken.pids:
         os.kill(pid, number)
     broken.wait_until_gone()
-    until_it_answers(server)
+    until_it_answers(server.grpc_url)
 
     assert time.monotonic() - start < RECOVERY_SECONDS
     assert any("again" in line for line in said)

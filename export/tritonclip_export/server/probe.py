@@ -1,0 +1,97 @@
+"""Whether the models of a running server embed; for health checks, which ask by exit status.
+
+A script of the standard library alone, because containers run it, too. A server whose Python model
+hangs says that it is ready, so a picture and a word go through every model; however often it is
+asked, once in `--fresh` seconds.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import struct
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+_BMP = struct.Struct("<2sIHHI IiiHHIIiiII")
+
+
+def picture() -> bytes:
+    """A BMP file of one pixel, of a colour that no response cache knows."""
+    head = (b"BM", 58, 0, 0, 54, 40, 1, 1, 1, 24, 0, 4, 2835, 2835, 0, 0)
+    return _BMP.pack(*head) + os.urandom(3) + b"\0"
+
+
+def ask(server: str, path: str, body: bytes, timeout: float, headers: dict[str, str]) -> bytes:
+    """The body of the answer.
+
+    Raises:
+        OSError: no answer in time, or one that is an error.
+    """
+    connection = http.client.HTTPConnection(server, timeout=timeout)
+    try:
+        connection.request("POST", path, body, headers)
+        response = connection.getresponse()
+        answer = response.read()
+    except http.client.HTTPException as error:
+        raise OSError(f"no HTTP: {error!r}") from error
+    finally:
+        connection.close()
+    if response.status != 200:
+        raise OSError(f"HTTP {response.status}: {answer[:300].decode(errors='replace')}")
+    return answer
+
+
+def embed(server: str, model: str, tensor: str, item: bytes, timeout: float) -> None:
+    """Have one item embedded, in the binary tensor data extension of the KServe v2 protocol."""
+    data = struct.pack("<I", len(item)) + item
+    size = {"binary_data_size": len(data)}
+    described = {"name": tensor, "shape": [1, 1], "datatype": "BYTES", "parameters": size}
+    head = json.dumps({"inputs": [described]}).encode()
+    length = {"Inference-Header-Content-Length": str(len(head))}
+    ask(server, f"/v2/models/{model}/infer", head + data, timeout, length)
+
+
+def check(server: str, timeout: float) -> list[str]:
+    """Have every ready model of `server` embed; returns their names.
+
+    Raises:
+        OSError: one does not, or there is none.
+    """
+    index = json.loads(ask(server, "/v2/repository/index", b"{}", timeout, {}))
+    ready = {model["name"] for model in index if model.get("state") == "READY"}
+    names = sorted(m[:-6] for m in ready if m.endswith("_image") and m[:-6] + "_text" in ready)
+    if not names:
+        raise OSError("no pair of models NAME_image and NAME_text is ready")
+    for name in names:
+        embed(server, f"{name}_image", "IMAGE", picture(), timeout)
+        embed(server, f"{name}_text", "TEXT", b"probe " + os.urandom(8).hex().encode(), timeout)
+    return names
+
+
+def main(words: list[str]) -> int:
+    """Exit status: 0 if all is well."""
+    parser = argparse.ArgumentParser(description="Whether the models of a server embed.")
+    parser.add_argument("--server", default="127.0.0.1:8000", help="HOST:PORT of its HTTP endpoint")
+    parser.add_argument("--timeout", type=float, default=20.0, help="seconds for each answer")
+    parser.add_argument("--fresh", type=float, default=10.0, help="seconds a good result lasts")
+    given = parser.parse_args(words)
+    stamp = Path(tempfile.gettempdir(), f"tritonclip-probe-{given.server.replace(':', '-')}")
+    if stamp.exists() and 0 <= time.time() - stamp.stat().st_mtime < given.fresh:
+        print("well, a moment ago")
+        return 0
+    try:
+        names = check(given.server, given.timeout)
+    except OSError as error:
+        print(f"{given.server} does not embed: {error}")
+        stamp.unlink(missing_ok=True)
+        return 1
+    stamp.touch()
+    print(f"well: {', '.join(names)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
