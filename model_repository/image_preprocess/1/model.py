@@ -12,6 +12,7 @@ from itertools import islice
 import cores
 import numpy as np
 import triton_python_backend_utils as pb_utils
+from memory import Memory
 from pixels import BadImageError, ImageTransform, set_up_pillow
 
 
@@ -25,6 +26,7 @@ class TritonPythonModel:
         threads = cores.usable()
         set_up_pillow(threads)
         self.threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="decode")
+        self.memory = Memory()
         self.jpegs = None
         if self.transform.mode == "dali":
             gpu = int(args["model_instance_device_id"])
@@ -40,7 +42,9 @@ class TritonPythonModel:
         batches = [self._images_and_pixels(request) for request in requests]
         jobs = [job for images, pixels in batches for job in zip(images, pixels, strict=True)]
         errors = iter(self._run(jobs))
-        return [_respond(pixels, list(islice(errors, len(pixels)))) for _, pixels in batches]
+        responses = [_respond(pixels, list(islice(errors, len(pixels)))) for _, pixels in batches]
+        self.memory.after_batch()
+        return responses
 
     def finalize(self):
         """Stop the threads."""
