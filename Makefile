@@ -17,7 +17,7 @@ TOOLS := .tools
 # axe-core, for pages.
 PAGE := $(TOOLS)/page
 
-.PHONY: demo test test-all test-page test-milvus test-stores container-conditions lint format clean
+.PHONY: demo test test-all torture test-page test-milvus test-stores container-conditions lint format clean
 
 demo: $(READY)
 	$(BIN)/python scripts/demo.py
@@ -41,6 +41,10 @@ test-page: $(READY) $(PAGE)/.installed
 test-milvus: $(READY)
 	unshare --net --map-root-user sh -c \
 	  'ip link set lo up && $(BIN)/python -m pytest tests/search/stores -k "milvus and not lite"'
+
+# Servers broken again and again under load, for TORTURE_SECONDS; ten of them are in `make test`.
+torture: $(READY)
+	TORTURE_SECONDS=$${TORTURE_SECONDS:-1200} $(BIN)/python -m pytest tests/torture -s
 
 # The Dockerfile's packages are found for the image's Python, and the served models run on them.
 container-conditions: $(READY) $(CONTAINER)/.installed

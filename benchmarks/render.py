@@ -18,6 +18,7 @@ from benchmarks.pages import (
     moderation,
     performance,
     preprocessing,
+    reliability,
     search,
     stores,
     video,
@@ -25,7 +26,7 @@ from benchmarks.pages import (
 
 PAGES = (
     *(performance, comparison, limits, models, preprocessing, search, stores, moderation, fleet),
-    *(video, gpu),
+    *(video, reliability, gpu),
 )
 
 

@@ -1,0 +1,51 @@
+"""The figures of `docs/reliability.md`, from `results/breakdowns.json`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import record
+from benchmarks.pages.markdown import table
+
+PAGE = "reliability.md"
+# What stands between these in the page is written by this script.
+TABLES = re.compile(r"(?<=<!-- figures -->\n).*(?=<!-- end of figures -->)", re.DOTALL)
+
+
+def pages(results: Path) -> Iterator[tuple[str, str]]:
+    """The page as it stands, with its figures written anew."""
+    if (file := results / "breakdowns.json").exists():
+        figures = "\n".join(_figures(json.loads(file.read_bytes()))) + "\n"
+        page = (record.DOCS / PAGE).read_text(encoding="utf-8")
+        yield PAGE, TABLES.sub(lambda _: figures, page)
+
+
+def _figures(result: dict[str, Any]) -> Iterator[str]:
+    run = result["figures"]
+    yield (
+        f"On {result['date']}, {result['machine']}, {run['seconds']} s, seed {run['seed']}, load "
+        f"average {run['load_average']:g}. "
+        "Seconds from the fault until both protocols embedded again:\n"
+    )
+    rows = (
+        (fault, str(len(times)), *_spread(times)) for fault, times in run["recoveries_s"].items()
+    )
+    yield from table(("fault", "times", "median", "99th percentile"), rows)
+    outcomes = dict(run["requests"])
+    right, wrong = outcomes.pop("right", 0), outcomes.pop("wrong", 0)
+    errors = ", ".join(f"{name} {count}" for name, count in outcomes.items()) or "none"
+    yield (
+        f"\nRequests meanwhile: {right:,} answered as before, {wrong} wrong; errors: {errors}. The "
+        f"longest took {run['longest_s']:g} s. Left behind in the end: {len(run['left'])} "
+        "processes and regions of shared memory."
+    )
+
+
+def _spread(times: list[float]) -> tuple[str, str]:
+    return f"{np.median(times):.1f}", f"{np.quantile(times, 0.99):.1f}"

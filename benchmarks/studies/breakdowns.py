@@ -1,0 +1,207 @@
+"""A server whose processes are killed and stopped at random, under load.
+
+    python -m benchmarks.studies.breakdowns REPOSITORY --minutes 20
+
+Every part in turn, then at random (a stub, all stubs, tritonserver, its keeper; killed, or stopped
+as if it hung), while clients over gRPC and HTTP embed pictures and texts and compare each answer
+with the one before all that. Counted: answers, typed errors, wrong answers, the longest wait; the
+time from each fault until both protocols embed again; what is left in the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import statistics
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import record
+from tritonclip import Client, TritonClipError
+from tritonclip_export.samples import sample_images, sample_texts
+from tritonclip_export.server.ports import Ports
+from tritonclip_export.server.server import Server
+
+FAULTS = {
+    "a stub is killed": ("stub", signal.SIGKILL),
+    "a stub hangs": ("stub", signal.SIGSTOP),
+    "all stubs are killed": ("stubs", signal.SIGKILL),
+    "tritonserver is killed": ("tritonserver", signal.SIGKILL),
+    "tritonserver hangs": ("tritonserver", signal.SIGSTOP),
+    "the keeper is killed": ("keeper", signal.SIGKILL),
+}
+BROKEN = ("_image_preprocess", "_image_encoder", "_text_tokenize", "_text_encoder")
+TIMEOUT = 60.0
+
+
+@dataclass
+class Load:
+    """What callers got."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    longest_s: float = 0.0
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def run(self, url: str, seed: int) -> None:
+        """Embed, one request after the other, until told to stop."""
+        images = [path.read_bytes() for path in sample_images()]
+        texts = [text for text in sample_texts() if text]
+        with Client(url, timeout=TIMEOUT) as client:
+            kinds: list[tuple[Callable[..., Any], list[Any]]] = [
+                (client.embed_images, images),
+                (client.embed_texts, texts),
+            ]
+            expected = [[embed(item) for item in items] for embed, items in kinds]
+            draw = random.Random(seed)
+            while not self.stop.is_set():
+                kind = draw.randrange(2)
+                embed, items = kinds[kind]
+                i = draw.randrange(len(items))
+                start = time.monotonic()
+                try:
+                    outcome = _judge(embed(items[i]), expected[kind][i])
+                except TritonClipError as error:
+                    outcome = type(error).__name__
+                self.outcomes[outcome] += 1
+                self.longest_s = max(self.longest_s, time.monotonic() - start)
+
+
+def _judge(answer: Any, expected: Any) -> str:
+    # Sums in another order, as batches of other sizes have them, differ in the last bits.
+    return "right" if np.allclose(answer, expected, atol=1e-5) else "wrong"
+
+
+def breakdowns(repository: Path, seconds: float, seed: int, workers: int = 4) -> dict[str, Any]:
+    """Break a server of `repository` for so long; see the module."""
+    draw, load = random.Random(seed), Load()
+    recoveries: dict[str, list[float]] = defaultdict(list)
+    server = Server(repository, ports=Ports(0, 0, 0), restart=True, log=lambda _: None)
+    with server:
+        threads = [threading.Thread(target=server.wait)]  # as `serve` does
+        urls = server.grpc_url, f"http://{server.http_url}"
+        threads += [
+            threading.Thread(target=load.run, args=(urls[i % 2], seed + i)) for i in range(workers)
+        ]
+        for thread in threads:
+            thread.start()
+        _await_embeddings(urls, 0.0)
+        end, order = time.monotonic() + seconds, list(FAULTS)
+        for turn in count():
+            fault = order[turn] if turn < len(order) else draw.choice(order)
+            start = time.monotonic()
+            _break(repository, *FAULTS[fault], draw)
+            _await_embeddings(urls, start)
+            recoveries[fault].append(time.monotonic() - start)
+            if time.monotonic() > end:
+                break
+            time.sleep(draw.uniform(0.5, 5.0))
+        load.stop.set()
+        for thread in threads[1:]:
+            thread.join()
+        prefix = _shm_prefix(repository)
+        server.stop()
+        threads[0].join()
+    return {
+        "seed": seed,
+        "seconds": round(seconds),
+        "requests": dict(load.outcomes),
+        "longest_s": round(load.longest_s, 2),
+        "recoveries_s": {k: [round(s, 2) for s in v] for k, v in recoveries.items()},
+        "left": _left(repository, prefix),
+    }
+
+
+def _await_embeddings(urls: tuple[str, str], since: float) -> None:
+    """Wait until both protocols embed what no cache knows."""
+    for url in urls:
+        while time.monotonic() - since < 120 or not since:
+            with Client(url, timeout=5.0, retries=0) as client:
+                try:
+                    client.embed_texts(f"again {time.monotonic_ns()}")
+                    client.embed_images(np.frombuffer(os.urandom(192), np.uint8).reshape(8, 8, 3))
+                except TritonClipError:
+                    time.sleep(0.05)
+                else:
+                    break
+
+
+def _processes(repository: Path) -> dict[int, str]:
+    """The server, its stubs and its keeper: what has the repository in its command line."""
+    found = {}
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = command.read_text(errors="replace").split("\0")
+        except OSError:
+            continue
+        if any(str(repository) in word for word in words) and len(words) > 1:
+            name = Path(words[0]).name
+            if name in ("tritonserver", "triton_python_backend_stub"):
+                found[int(command.parent.name)] = name
+            elif any(word.endswith("keeper.py") for word in words):
+                found[int(command.parent.name)] = "keeper"
+    return found
+
+
+def _break(repository: Path, part: str, number: int, draw: random.Random) -> None:
+    processes = _processes(repository)
+    stubs = [pid for pid, name in processes.items() if name == "triton_python_backend_stub"]
+    if part == "stub":  # of those that every request passes
+        chosen = [draw.choice([pid for pid in stubs if _serves(pid, BROKEN)])]
+    elif part == "stubs":
+        chosen = stubs
+    else:
+        chosen = [pid for pid, name in processes.items() if name == part]
+    for pid in chosen:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue
+
+
+def _serves(pid: int, models: tuple[str, ...]) -> bool:
+    command = Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+    return any(f"{model}/1/model.py" in command for model in models)
+
+
+def _shm_prefix(repository: Path) -> str:
+    for pid in _processes(repository):
+        for word in Path(f"/proc/{pid}/cmdline").read_text().split("\0"):
+            if "shm-region-prefix-name=" in word:
+                return word.rpartition("=")[2]
+    raise ValueError(f"nothing serves {repository}")
+
+
+def _left(repository: Path, shm_prefix: str) -> list[str]:
+    regions = Path("/dev/shm").glob(f"{shm_prefix}*")
+    return [*_processes(repository).values(), *map(str, regions)]
+
+
+def main() -> None:
+    """Break a server and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("repository", type=Path)
+    parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    options = parser.parse_args()
+    print(f"seed {options.seed}")
+    figures = breakdowns(options.repository.absolute(), options.minutes * 60, options.seed)
+    figures["load_average"] = round(os.getloadavg()[0], 1)
+    print(json.dumps(figures, indent=2))
+    for fault, seconds in figures["recoveries_s"].items():
+        print(f"{fault}: {statistics.median(seconds):.1f} s, {max(seconds):.1f} s at most")
+    print(record.save("breakdowns", figures))
+
+
+if __name__ == "__main__":
+    main()
