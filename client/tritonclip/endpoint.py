@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -28,6 +29,14 @@ class Endpoint:
     port: int
     path: str = ""
     """A prefix before `/v2`, for a server behind a reverse proxy; HTTP only."""
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is this machine, by a name or number that is always this machine's."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
 
     @property
     def authority(self) -> str:

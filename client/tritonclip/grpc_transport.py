@@ -10,7 +10,7 @@ import grpc
 from tritonclip.cancellation import Cancellation
 from tritonclip.endpoint import Endpoint
 from tritonclip.errors import ClientClosed
-from tritonclip.grpc_wire import CHANNEL_OPTIONS, SERVICE, GrpcWire
+from tritonclip.grpc_wire import SERVICE, GrpcWire, channel_options
 from tritonclip.wire import Call
 
 T = TypeVar("T")
@@ -22,11 +22,12 @@ class GrpcTransport:
     def __init__(self, endpoint: Endpoint) -> None:
         """Prepare a connection; it is made when first needed."""
         self.wire = GrpcWire(endpoint)
+        options = channel_options(endpoint)
         if endpoint.tls:
             credentials = grpc.ssl_channel_credentials()
-            self._channel = grpc.secure_channel(endpoint.authority, credentials, CHANNEL_OPTIONS)
+            self._channel = grpc.secure_channel(endpoint.authority, credentials, options)
         else:
-            self._channel = grpc.insecure_channel(endpoint.authority, CHANNEL_OPTIONS)
+            self._channel = grpc.insecure_channel(endpoint.authority, options)
         self._methods = _Methods(self._channel)
         self._closed = False
 
@@ -73,11 +74,12 @@ class AsyncGrpcTransport:
     def __init__(self, endpoint: Endpoint) -> None:
         """Prepare a connection; it is made when first needed."""
         self.wire = GrpcWire(endpoint)
+        options = channel_options(endpoint)
         if endpoint.tls:
             credentials = grpc.ssl_channel_credentials()
-            channel = grpc.aio.secure_channel(endpoint.authority, credentials, CHANNEL_OPTIONS)
+            channel = grpc.aio.secure_channel(endpoint.authority, credentials, options)
         else:
-            channel = grpc.aio.insecure_channel(endpoint.authority, CHANNEL_OPTIONS)
+            channel = grpc.aio.insecure_channel(endpoint.authority, options)
         self._channel = channel
         self._methods = _Methods(channel)
         self._closed = False

@@ -54,6 +54,12 @@ CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
 )
 
 
+def channel_options(endpoint: Endpoint) -> tuple[tuple[str, int], ...]:
+    """How to connect; gRPC would ask the proxy in `http_proxy` for this very machine."""
+    proxy = (("grpc.enable_http_proxy", 0),) if endpoint.is_loopback else ()
+    return (*CHANNEL_OPTIONS, *proxy)
+
+
 class GrpcWire:
     """Makes calls whose target is a method of `SERVICE`; requests and responses are serialized."""
 

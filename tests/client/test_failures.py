@@ -1,5 +1,6 @@
 """What happens when a server is slow, busy, away, or something else."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -108,6 +109,33 @@ def test_a_restarted_server_is_found_again(restartable_server, png):
         assert (grpc.embed_images(png("red")) == before).all()
         assert (http.embed_images(png("red")) == before).all()
         restart.join()
+
+
+PROXIED = """
+import asyncio, sys
+from tritonclip import AsyncClient, Client
+
+async def embed(url):
+    async with AsyncClient(url, retries=0) as clip:
+        return await clip.embed_texts("red")
+
+for url in sys.argv[1:]:
+    with Client(url, retries=0) as clip:
+        assert (clip.embed_texts("red") == asyncio.run(embed(url))).all()
+"""
+
+
+def test_a_proxy_in_the_environment_is_not_asked_for_this_machine(server):
+    nowhere = dict.fromkeys(["http_proxy", "https_proxy", "grpc_proxy"], "http://127.0.0.1:1")
+    done = subprocess.run(
+        [sys.executable, "-c", PROXIED, *(server.url(protocol) for protocol in ("grpc", "http"))],
+        env={**os.environ, **nowhere},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert done.returncode == 0, done.stderr
 
 
 INTERRUPTED = """
