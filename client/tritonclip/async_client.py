@@ -60,7 +60,7 @@ class AsyncClient:
         timeout: float = 60.0,
         concurrency: int = 8,
         batch_size: int = 16,
-        retries: int = 20,
+        retries: int = 40,
     ) -> None:
         """See `Client`."""
         self._options = Options(model, timeout, concurrency, batch_size, retries)

@@ -60,7 +60,7 @@ class Client:
         timeout: float = 60.0,
         concurrency: int = 8,
         batch_size: int = 16,
-        retries: int = 20,
+        retries: int = 40,
     ) -> None:
         """Prepare to talk to a server; nothing is sent yet.
 
@@ -73,7 +73,7 @@ class Client:
             concurrency: requests in flight at a time.
             batch_size: items in a request; no more than the server's `max_batch_size` are sent.
             retries: how often a request is sent again, within `timeout`, when the server is
-                unreachable, busy or broken; the default outlasts a restart of some seconds. The
+                unreachable, busy or broken; by default, as long as `timeout` lasts. The
                 very first question is sent four times at most.
 
         Raises:
