@@ -130,16 +130,18 @@ def _size(result: dict[str, Any], where: str) -> Iterator[str]:
 
 def _hours(figures: dict[str, Any]) -> Iterator[str]:
     """The arithmetic of a thousand hours."""
-    decoding = figures["times_real_time"]["1080p H.264"]["decoding"]
-    small = figures["times_real_time"]["360p H.264"]["decoding"]
+    large, small = (figures["times_real_time"][size] for size in ("1080p H.264", "360p H.264"))
     yield (
-        "**A thousand hours.** Hours of video over the factor above are hours of machine: of 1080p "
-        f"{HOURS / decoding:,.0f} hours of decoding on these two cores, of 360p "
-        f"{HOURS / small:,.0f}. At a frame a second, an encoder of R pictures a second takes "
-        f"{HOURS:,} / R hours more: {HOURS / 78:,.0f} at 78 a second, which ViT-B/32 in INT8 "
-        "reaches on two such cores. So **decoding is the limit** and not the encoder, with a GPU "
-        f"even more so: at 2,000 a second the encoder is done in {HOURS * 60 / 2000:.0f} minutes, "
+        f"**A thousand hours** take {HOURS / large['indexing']:,.0f} hours of these two cores in "
+        f"1080p and {HOURS / small['indexing']:,.0f} in 360p, of which "
+        f"{HOURS / large['decoding']:,.0f} and {HOURS / small['decoding']:,.0f} go into decoding. "
+        "The rest is what a frame takes on its way: it becomes RGB, is sent whole (6 MB in 1080p), "
+        "resized in the server and embedded, here by a small encoder. One of R pictures a second "
+        f"takes {HOURS:,} / R hours more: {HOURS / 78:,.0f} at 78 a second, which ViT-B/32 in INT8 "
+        "reaches on two such cores. So **the limit is what comes before the encoder**, and "
+        f"with a GPU even more: at 2,000 a second it is done in {HOURS * 60 / 2000:.0f} minutes, "
         "and waits for whoever decodes for it. Buy cores, keep proxies at 360p, or take `--fast`. "
-        "No L4 was at hand: `tritonclip bench` measures R on yours, and `tritonclip cost "
-        "--video-hours 1000 --fps 1` does the sum with its price."
+        "These drawings decode faster than films with grain do: count with your own. No L4 was at "
+        "hand: `tritonclip bench` measures R on yours, and `tritonclip cost --video-hours 1000 "
+        "--fps 1` does the sum with its price."
     )
