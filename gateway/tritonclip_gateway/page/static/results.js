@@ -14,17 +14,23 @@ export class Results {
 
   /**
    * @param query the body of a search, without `top` and `offset`
-   * @param total how many pictures there are
    * @param signal ends it, when another search has begun
    */
-  constructor(query, total, signal) {
+  constructor(query, signal) {
     this.#query = query;
     this.#signal = signal;
-    this.total = total;
     // Where a filter leaves few, or videos make more than there are files, is only known at the
     // end; until then there is a page more.
-    this.length = query.where ? PAGE : Math.min(total, MOST);
+    this.length = PAGE;
     this.isWhole = false;
+  }
+
+  /** Takes in how many pictures there are, which takes as long to count as to search. */
+  among(total) {
+    this.total = total;
+    if (!this.#query.where && !this.isWhole)
+      this.length = Math.max(this.length, Math.min(total, MOST));
+    return this;
   }
 
   /** Fetches the first page, after which `best` is known. */

@@ -161,11 +161,16 @@ async function run({ isStep = false } = {}) {
   const asked = query();
   find("search").setAttribute("aria-busy", "true");
   try {
-    collection ??= await get("v1/collection");
+    const isAsked = asked.text.length + asked.images.length + asked.like.length > 0;
+    const [known, found] = await Promise.all([
+      collection ?? get("v1/collection"),
+      isAsked ? new Results(asked, signal).begin() : null,
+    ]);
     if (signal.aborted) return;
+    collection = known;
     if (!collection.pictures) showEmpty();
-    else if (!asked.text.length && !asked.images.length && !asked.like.length) showStart();
-    else showHits(await new Results(asked, collection.pictures, signal).begin());
+    else if (!found) showStart();
+    else showHits(found.among(collection.pictures));
   } catch (error) {
     if (signal.aborted) return;
     showProblem(error);
