@@ -20,13 +20,14 @@ from benchmarks.pages import (
     preprocessing,
     reliability,
     search,
+    search_page,
     stores,
     video,
 )
 
 PAGES = (
     *(performance, comparison, limits, models, preprocessing, search, stores, moderation, fleet),
-    *(video, reliability, gpu),
+    *(video, reliability, search_page, gpu),
 )
 
 
