@@ -13,6 +13,7 @@ from benchmarks.gpu import page as gpu
 from benchmarks.pages import (
     comparison,
     fleet,
+    gateway,
     limits,
     models,
     moderation,
@@ -20,14 +21,13 @@ from benchmarks.pages import (
     preprocessing,
     reliability,
     search,
-    search_page,
     stores,
     video,
 )
 
 PAGES = (
     *(performance, comparison, limits, models, preprocessing, search, stores, moderation, fleet),
-    *(video, reliability, search_page, gpu),
+    *(video, reliability, gateway, gpu),
 )
 
 

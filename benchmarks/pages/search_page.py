@@ -8,22 +8,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import record
 from benchmarks.pages.markdown import table
 
-PAGE = "gateway.md"
 FIGURES = re.compile(
     r"(?<=<!-- figures of the page -->\n).*(?=<!-- end of the figures of the page -->)", re.DOTALL
 )
 
 
-def pages(results: Path) -> Iterator[tuple[str, str]]:
-    """The guide as it stands, with what was measured written anew."""
+def filled(guide: str, results: Path) -> str:
+    """The guide to the gateway, with what was measured of its page written anew."""
     file = results / "page.json"
-    if file.exists():
-        lines = "\n".join([*_lines(json.loads(file.read_bytes())), ""])
-        page = (record.DOCS / PAGE).read_text(encoding="utf-8")
-        yield PAGE, FIGURES.sub(lambda _: lines, page)
+    if not file.exists():
+        return guide
+    lines = "\n".join([*_lines(json.loads(file.read_bytes())), ""])
+    return FIGURES.sub(lambda _: lines, guide)
 
 
 def _lines(result: dict[str, Any]) -> Iterator[str]:

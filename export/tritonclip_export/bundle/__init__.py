@@ -22,9 +22,8 @@ from tritonclip_export.bundle.contents import (
     TextSpec,
     Tokens,
     Tower,
-    require_name,
 )
-from tritonclip_export.bundle.folder import FILENAME, Bundle, sha256_of
+from tritonclip_export.bundle.folder import FILENAME, Bundle, require_name, sha256_of
 from tritonclip_export.bundle.lengths import bucket_lengths
 
 __all__ = [

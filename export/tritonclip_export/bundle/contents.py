@@ -6,30 +6,14 @@ the bundle and carry their SHA-256, so that a later step can tell whether anythi
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from tritonclip_export.errors import BundleError
-
 # A bundle's name begins the names of its models, which are folders on the server and parts of URLs.
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
-
-
-def require_name(name: str) -> None:
-    """Make sure that models can be called by `name`.
-
-    Raises:
-        BundleError: they cannot.
-    """
-    if not re.fullmatch(NAME_PATTERN, name):
-        raise BundleError(
-            f"{name!r} cannot name models; use letters, digits, '.', '_' and '-', as in 'my-clip'"
-        )
-
 
 Tower = Literal["image", "text"]
 TOWERS: tuple[Tower, ...] = get_args(Tower)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, TypedDict
 from pydantic import ValidationError
 
 from tritonclip_export.bundle.contents import (
+    NAME_PATTERN,
     Artifact,
     Baseline,
     BundleInfo,
@@ -31,6 +33,18 @@ FILENAME = "bundle.json"
 
 _EXPORT = "export the checkpoint again"
 _BUILD = "run `tritonclip build` again"
+
+
+def require_name(name: str) -> None:
+    """Make sure that models can be called by `name`.
+
+    Raises:
+        BundleError: they cannot.
+    """
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise BundleError(
+            f"{name!r} cannot name models; use letters, digits, '.', '_' and '-', as in 'my-clip'"
+        )
 
 
 class Changes(TypedDict, total=False):

@@ -1,0 +1,66 @@
+"""What the gateway costs, in `docs/gateway.md`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks import record
+from benchmarks.pages import search_page
+from benchmarks.pages.markdown import table
+
+PAGE = "gateway.md"
+FIGURES = re.compile(r"(?<=<!-- figures -->\n).*(?=<!-- end of figures -->)", re.DOTALL)
+
+
+def pages(results: Path) -> Iterator[tuple[str, str]]:
+    """The page as it stands, with what was measured written anew."""
+    files = sorted(results.glob("gateway-*.json"))
+    lines: list[str] = []
+    for file in files:
+        lines += [*_section(json.loads(file.read_bytes()), file.name), ""]
+    guide = (record.DOCS / PAGE).read_text(encoding="utf-8")
+    if lines:
+        guide = FIGURES.sub("\n".join(lines), guide)
+    written = search_page.filled(guide, results)
+    if lines or written != guide:
+        yield PAGE, written
+
+
+def _section(result: dict[str, Any], name: str) -> Iterator[str]:
+    figures = result["figures"]
+    yield (
+        f"{figures['bundle']}, {result['date']}, {result['machine']}, one item a request, load "
+        "generator and servers on the same cores, in turns; other work was running, so compare "
+        f"only within a line ([results](../benchmarks/results/{name}))."
+    )
+    yield ""
+    rows = {(r["workload"], r["concurrency"], r["way"]): r for r in figures["rows"]}
+    loads = sorted({key[:2] for key in rows}, key=lambda load: (load[0] != "text-short", load))
+    yield from table(
+        ("", "in flight", "direct /s", "gateway /s", "ratio", "direct p99 ms", "gateway p99 ms"),
+        [
+            (
+                workload,
+                str(level),
+                f"{direct['throughput']:,.0f}",
+                f"{through['throughput']:,.0f}",
+                f"{through['throughput'] / direct['throughput']:.2f}",
+                f"{direct['p99_ms']:,.0f}",
+                f"{through['p99_ms']:,.0f}",
+            )
+            for workload, level in loads
+            for direct, through in [
+                (rows[workload, level, "direct"], rows[workload, level, "gateway"])
+            ]
+        ],
+    )
+    if taken := figures["memory_mib"]:
+        yield ""
+        yield (
+            f"Memory of the gateway over {figures['memory_requests']:,} texts, 32 in flight: "
+            f"{taken[0]:,.0f} MiB after the first tenth, {taken[-1]:,.0f} MiB at the end."
+        )
