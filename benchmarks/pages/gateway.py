@@ -25,9 +25,8 @@ def pages(results: Path) -> Iterator[tuple[str, str]]:
     guide = (record.DOCS / PAGE).read_text(encoding="utf-8")
     if lines:
         guide = FIGURES.sub("\n".join(lines), guide)
-    written = search_page.filled(guide, results)
-    if lines or written != guide:
-        yield PAGE, written
+    if lines or (results / search_page.RESULT).exists():
+        yield PAGE, search_page.filled(guide, results)
 
 
 def _section(result: dict[str, Any], name: str) -> Iterator[str]:

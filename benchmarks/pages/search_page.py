@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks.pages.markdown import table
 
+RESULT = "page.json"
 FIGURES = re.compile(
     r"(?<=<!-- figures of the page -->\n).*(?=<!-- end of the figures of the page -->)", re.DOTALL
 )
@@ -17,7 +18,7 @@ FIGURES = re.compile(
 
 def filled(guide: str, results: Path) -> str:
     """The guide to the gateway, with what was measured of its page written anew."""
-    file = results / "page.json"
+    file = results / RESULT
     if not file.exists():
         return guide
     lines = "\n".join([*_lines(json.loads(file.read_bytes())), ""])
