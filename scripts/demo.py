@@ -470,6 +470,9 @@ def _end(story: Story, files: Files) -> None:
     story.summary()
     story.console.print(f"\nOpen [bold]{files.contact_sheet}[/], [bold]{files.page}[/]")
     story.console.print(f"and [bold]{files.timeline}[/]")
+    up = ("up", str(files.repository), "--archive", str(files.archive))
+    story.console.print("\nTo search the archive in a browser:\n")
+    story.console.print(escape(_shell(up, _program())), style="bold", soft_wrap=True)
 
 
 def _keep_serving(story: Story, files: Files, server: Server) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as json_lines
 import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -203,10 +204,8 @@ def run(settings: Settings, log_level: str, *, json: bool) -> None:
         )
 
     _interruptible()
-    try:
+    with suppress(KeyboardInterrupt):
         HttpServer(settings, tell).run()
-    except KeyboardInterrupt:
-        console.print("stopped")
 
 
 def up(

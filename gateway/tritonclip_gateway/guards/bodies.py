@@ -9,6 +9,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tritonclip_gateway.api.stream import PATH
 
+# What is left of the body is not waited for.
+_HANG_UP = {"Connection": "close"}
+
 
 class BodyLimit:
     """ASGI middleware; streams of lines have no limit but for each line."""
@@ -34,11 +37,11 @@ class BodyLimit:
             try:
                 message = await asyncio.wait_for(receive(), self._timeout)
             except asyncio.TimeoutError:
-                raise HTTPException(408) from None
+                raise HTTPException(408, headers=_HANG_UP) from None
             ended = not message.get("more_body", False)
             read += len(message.get("body", b""))
             if read > self._limit:
-                raise HTTPException(413)
+                raise HTTPException(413, headers=_HANG_UP)
             return message
 
         await self._app(scope, counted, send)
