@@ -24,11 +24,10 @@ _HEAD = """<!DOCTYPE html>
 <style>
   :root {{ color-scheme: light dark; }}
   body {{ font: 15px/1.4 system-ui, sans-serif; margin: 2rem auto; max-width: 90rem;
-         padding: 0 1rem; }}
+         padding: 0 1rem; background: Canvas; color: CanvasText; }}
   h1 {{ font-size: 1.3rem; }}
   ol {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(min(11rem, 45%), 1fr));
-       gap: 1rem;
-       list-style: none; padding: 0; }}
+       gap: 1rem; list-style: none; padding: 0; }}
   a {{ color: inherit; text-decoration: none; display: block; }}
   a:hover, a:focus-visible {{ outline: 2px solid; outline-offset: 4px; }}
   img, video, .none {{ width: 100%; aspect-ratio: 1; object-fit: contain; background: #8882; }}

@@ -60,14 +60,19 @@ def film(tmp_path_factory: pytest.TempPathFactory, twemoji: dict[str, bytes]) ->
 
 
 @pytest.fixture(scope="session")
-def many(
-    archive: Path, film: Path, triton: Client, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """An archive of a film, and of more pictures than a search goes through."""
-    folder = tmp_path_factory.mktemp("many") / "archive"
-    shutil.copytree(archive, folder)
+def filmed(film: Path, triton: Client) -> Path:
+    """An archive of it."""
+    folder = film.parent / "archive"
     with open_collection(str(folder), triton) as collection:
         collection.add([film])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def many(archive: Path, triton: Client, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An archive of more pictures than a search goes through."""
+    folder = tmp_path_factory.mktemp("many") / "archive"
+    shutil.copytree(archive, folder)
     with open_collection(str(archive), triton) as collection:
         drawn = [hit.record for hit in collection.search("a thing", top=len(collection))]
     vectors = np.stack([record.vector for record in drawn if record.vector is not None])
