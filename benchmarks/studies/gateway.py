@@ -115,8 +115,8 @@ def compare(
             figures = measured.throughput.mean, measured.latency.p50, measured.latency.p99
             found[way.name].append(figures)
     rows = []
-    for name, figures in found.items():
-        throughput, p50, p99 = map(median, zip(*figures, strict=True))
+    for name, rounds in found.items():
+        throughput, p50, p99 = map(median, zip(*rounds, strict=True))
         rows.append(
             Row(
                 name, workload.name, concurrency, round(throughput, 1), round(p50, 2), round(p99, 2)
@@ -129,7 +129,7 @@ def compare(
 def memory(service: Service, process: psutil.Process, load: Workers, requests: int) -> list[float]:
     """MiB of the gateway after each tenth of so many requests."""
     (workload,) = workloads.named("text-short")
-    found = []
+    found: list[float] = []
     done = 0.0
     while done < requests:
         measured = measure(service, workload, load, Protocol(0.0, 5.0, 1), concurrency=32)
