@@ -115,8 +115,8 @@ def compare(
             figures = measured.throughput.mean, measured.latency.p50, measured.latency.p99
             found[way.name].append(figures)
     rows = []
-    for name, rounds in found.items():
-        throughput, p50, p99 = map(median, zip(*rounds, strict=True))
+    for name, of_rounds in found.items():
+        throughput, p50, p99 = map(median, zip(*of_rounds, strict=True))
         rows.append(
             Row(
                 name, workload.name, concurrency, round(throughput, 1), round(p50, 2), round(p99, 2)

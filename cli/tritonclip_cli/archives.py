@@ -43,7 +43,7 @@ from tritonclip_cli.options import (
 )
 from tritonclip_cli.queries import labels_from, lines_of, templates_from
 from tritonclip_cli.values import ANY_NAME, check, new_file
-from tritonclip_export.staging import whole_file
+from tritonclip_export.staging.files import whole_file
 from tritonclip_search.sources.item import age, is_live
 
 if TYPE_CHECKING:

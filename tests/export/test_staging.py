@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tritonclip_export.errors import DiskSpaceError, MountPointError
-from tritonclip_export.staging import replace_folder, staging_folder, whole_file
+from tritonclip_export.staging.files import whole_file
+from tritonclip_export.staging.folders import replace_folder, staging_folder
 
 
 def test_a_folder_is_exchanged_and_the_old_one_removed(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tritonclip_export.errors import BenchmarkError
-from tritonclip_export.staging import whole_file
+from tritonclip_export.staging.files import whole_file
 
 # A generator at this share of what its processes can use may be what is measured.
 BUSY = 0.9

@@ -24,7 +24,7 @@ from tritonclip_export.bundle.contents import (
     Tower,
 )
 from tritonclip_export.errors import BundleError
-from tritonclip_export.staging import whole_file
+from tritonclip_export.staging.files import whole_file
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -14,7 +14,7 @@ from typing import Any
 
 from tritonclip_export.bundle import TOWERS, Artifact, Bundle, Parity, Precision, Tower
 from tritonclip_export.errors import BundleError
-from tritonclip_export.staging import require_space, staging_folder
+from tritonclip_export.staging.folders import require_space, staging_folder
 
 # What a number takes at each, of FP32's bytes.
 SHARES: dict[Precision, float] = {"fp32": 1, "bf16": 1 / 2, "fp16": 1 / 2, "int8": 1 / 4}

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tritonclip_export.bundle.contents import CleaningRule, TextSpec
-from tritonclip_export.bundle.folder import sha256_of
+from tritonclip_export.bundle import CleaningRule, TextSpec, sha256_of
 from tritonclip_export.checkpoint.character_classes import frozen
 from tritonclip_export.checkpoint.transformers import siglip_tokenizer
 from tritonclip_export.errors import ExportError

@@ -34,7 +34,7 @@ from tritonclip_export.parity.figures import require
 from tritonclip_export.parity.inputs import Batches, Inputs
 from tritonclip_export.parity.pairs import compare_inputs, compare_pairs, reference_embeddings
 from tritonclip_export.precision.running import keep_baseline, onnx_embeddings
-from tritonclip_export.staging import replace_folder, require_space, staging_folder
+from tritonclip_export.staging.folders import replace_folder, require_space, staging_folder
 
 if TYPE_CHECKING:
     import torch

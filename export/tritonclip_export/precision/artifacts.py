@@ -28,7 +28,7 @@ from tritonclip_export.precision.lower import FLOATING, INT8, Lower
 from tritonclip_export.precision.rewrite import lower_precision
 from tritonclip_export.precision.running import onnx_embeddings
 from tritonclip_export.precision.scaling import scale_products
-from tritonclip_export.staging import staging_folder
+from tritonclip_export.staging.folders import staging_folder
 
 # Counts up when the same inputs would give another graph.
 REVISION = 4

@@ -17,7 +17,7 @@ from tritonclip_export.errors import ExportError
 from tritonclip_export.graph.encoder import EXTERNAL_DATA_FROM_BYTES, EXTERNAL_DATA_SUFFIX
 from tritonclip_export.precision.operators import CONTROL_FLOW
 from tritonclip_export.served.cores import threads
-from tritonclip_export.staging import require_space
+from tritonclip_export.staging.folders import require_space
 
 FLOAT = ir.DataType.FLOAT
 

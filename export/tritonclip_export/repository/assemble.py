@@ -23,7 +23,7 @@ from tritonclip_export.repository.wiring import check_repository
 from tritonclip_export.served import parameters
 from tritonclip_export.served.model_config import read_config
 from tritonclip_export.served.parameters import Limits, Preprocess
-from tritonclip_export.staging import staging_folder
+from tritonclip_export.staging.folders import staging_folder
 from tritonclip_export.tensorrt.serving_version import Target
 
 

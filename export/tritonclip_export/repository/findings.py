@@ -10,7 +10,7 @@ from tritonclip_export.repository import seal
 from tritonclip_export.repository.setting import FEEDERS, Setting, carry_over, mark, write_setting
 from tritonclip_export.served.model_config import read_config
 from tritonclip_export.served.parameters import PREFIX
-from tritonclip_export.staging import staging_folder
+from tritonclip_export.staging.folders import staging_folder
 
 
 def tower_models(bundle: str, tower: Tower) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tritonclip_export.repository.models import BUNDLE_PARAMETER
 from tritonclip_export.served.model_config import read_config
-from tritonclip_export.staging import replace_folder
+from tritonclip_export.staging.folders import replace_folder
 
 
 @dataclass(frozen=True)

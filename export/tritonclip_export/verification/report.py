@@ -17,7 +17,7 @@ from tritonclip_export.bench import environment
 from tritonclip_export.bundle import BundleInfo, Parity
 from tritonclip_export.parity.figures import COLUMNS, cells
 from tritonclip_export.parity.inputs import Embeddings
-from tritonclip_export.staging import whole_file
+from tritonclip_export.staging.files import whole_file
 from tritonclip_export.verification.verify import Hop, Verified
 
 _STYLE = """

@@ -1,0 +1,1 @@
+"""What appears whole or not at all."""
