@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -30,7 +31,7 @@ def _numbers_of_gpus(listed: str) -> tuple[int, ...]:
     if listed == "all":
         return ()
     numbers = listed.split(",")
-    if not all(number.isascii() and number.isdigit() for number in numbers):
+    if not all(re.fullmatch(r"\d{1,3}", number, re.ASCII) for number in numbers):
         raise InvalidArgument(f"expected all or numbers like 0,1, not {listed!r}")
     if len(set(map(int, numbers))) < len(numbers):
         raise InvalidArgument(f"{listed!r} names a GPU twice; --instances puts several on each")
