@@ -112,8 +112,8 @@ def compare(
             if measured.latency is None or measured.failures:
                 reasons = measured.failures or f"no answer within {seconds:g} s, try --seconds 10"
                 raise BenchmarkError(f"{way.name}, {workload.name}, {concurrency}: {reasons}")
-            figures = measured.throughput.mean, measured.latency.p50, measured.latency.p99
-            found[way.name].append(figures)
+            latency = measured.latency
+            found[way.name].append((measured.throughput.mean, latency.p50, latency.p99))
     rows = []
     for name, of_rounds in found.items():
         throughput, p50, p99 = map(median, zip(*of_rounds, strict=True))

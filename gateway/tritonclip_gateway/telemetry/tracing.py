@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from fastapi import FastAPI
+from starlette.types import Scope
 
 from tritonclip.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
+# A caller may write anything into a URL; the route says what was asked.
+_ADDRESSES = ("http.url", "http.target", "url.full", "url.path", "url.query")
 
 
 def trace(app: FastAPI, endpoint: str) -> None:
@@ -37,4 +46,11 @@ def trace(app: FastAPI, endpoint: str) -> None:
         tracer_provider=provider,
         excluded_urls="health,metrics",
         exclude_spans=["receive", "send"],
+        server_request_hook=_forget_address,
     )
+
+
+def _forget_address(span: Span, _: Scope) -> None:
+    if span.is_recording():
+        for name in _ADDRESSES:
+            span.set_attribute(name, "")
