@@ -23,7 +23,7 @@ _HEAD = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>
   :root {{ color-scheme: light dark; }}
@@ -31,8 +31,8 @@ _HEAD = """<!DOCTYPE html>
          padding: 0 1rem; }}
   h1 {{ font-size: 1.3rem; }}
   h2 {{ font-size: 1.1rem; margin-top: 2rem; }}
-  ol {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: 1rem;
-       list-style: none; padding: 0; }}
+  ol {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(min(11rem, 45%), 1fr));
+       gap: 1rem; list-style: none; padding: 0; }}
   label {{ display: block; overflow: hidden; position: relative; cursor: pointer; }}
   label input {{ position: absolute; opacity: 0; }}
   label:focus-within {{ outline: 2px solid; outline-offset: 2px; }}
@@ -45,10 +45,11 @@ _HEAD = """<!DOCTYPE html>
 </style>
 </head>
 <body>
+<main>
 <h1>{title}</h1>
 <p>{subtitle} Click a picture to see it.</p>
 """
-_FOOT = "</body>\n</html>\n"
+_FOOT = "</main>\n</body>\n</html>\n"
 
 
 def page(title: str, subtitle: str, moderated: Sequence[Moderated]) -> str:
