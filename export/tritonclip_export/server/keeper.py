@@ -30,6 +30,9 @@ from pathlib import Path
 
 # How long until the end of the server is noticed, in seconds.
 _POLL = 0.1
+# How long until its new processes are noticed. Their parents are hundreds of threads, each with a
+# list of its own: looked at with every poll, they would take a seventh of a core.
+_LOOK = 1.0
 # How long a process must have been seen dead or stopped. A stub that Triton ends, when it unloads a
 # model, is dead for some milliseconds before Triton collects it.
 _DEAD_SECONDS = 0.5
@@ -50,12 +53,16 @@ class Watch:
         self._server = server
         self._names = {server: "tritonserver"}
         self._since: dict[tuple[int, str], float] = {}
+        self._children: list[int] = []
+        self._looked = float("-inf")
 
     def fault(self) -> str | None:
         """What is broken, in words; None if nothing is."""
         now = time.monotonic()
+        if now - self._looked >= _LOOK:
+            self._children, self._looked = _children(self._server), now
         bad = {}
-        for pid in (self._server, *_children(self._server)):
+        for pid in (self._server, *self._children):
             self._names.setdefault(pid, _model(pid))
             state = _state(pid)
             if state in _STATES and (pid, state) != (self._server, "Z"):  # that is its normal end
@@ -158,16 +165,18 @@ def _die_with_parent() -> None:
 
 def _children(pid: int) -> list[int]:
     found: list[int] = []
-    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):  # it has just ended
-            found += map(int, thread.read_text().split())
+    with contextlib.suppress(OSError):  # it, or one of its threads, has just ended
+        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208  # without pathlib: many
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{thread}/children") as file:  # noqa: PTH123
+                found += map(int, file.read().split())
     return found
 
 
 def _state(pid: int) -> str:
     """R, S, D, Z, T, ... as in proc(5); nothing for a process that is gone."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123
+            return file.read().rpartition(")")[2].split()[0]
     except OSError:
         return ""
 
