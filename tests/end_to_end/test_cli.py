@@ -247,7 +247,6 @@ def test_doctor_names_the_server(run: Run) -> None:
         (("serve", "no-such-repository"), "tritonclip assemble"),
         (("serve", "--tag", "26.07"), "--container"),
         (("embed", "cat.jpg", "--url", "127.0.0.1:9"), "127.0.0.1:9"),
-        (("embed", "cat.jpg", "--url", "ftp://x"), "ftp"),
         (("classify", "cat.jpg"), "--labels"),
         (("verify", "."), "is not a bundle"),
         (("build", ".", "--graphs-only"), "is not a bundle"),
@@ -265,6 +264,13 @@ def test_a_mistake_is_answered_in_one_paragraph(
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr) < 1500
+
+
+def test_an_option_with_a_wrong_value_is_named_before_anything_is_asked(run_here: Run) -> None:
+    done = run_here("embed", "cat.jpg", "--url", "ftp://x")
+    assert done.returncode == 2
+    assert "Invalid value for '--url'" in done.stderr
+    assert "ftp" in done.stderr
 
 
 def test_debug_shows_the_traceback(run: Run) -> None:

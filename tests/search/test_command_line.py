@@ -167,9 +167,6 @@ def test_collections_are_listed_described_and_dropped_when_confirmed(run: Run) -
     ("arguments", "why"),
     {
         ("search", "a cat"): "there is no collection 'pictures' in this store",
-        ("search", "a cat", "--top", "0"): "top is 0; ask for at least 1",
-        ("search", "a cat", "-s", "mysql://me:hunter2@db"): "no store is reached by mysql://",
-        ("search", "a cat", "-c", "Press"): "'Press' is no name for a collection",
         ("index", "absent"): "absent: no such file or folder",
         ("collections", "absent"): "there is no collection 'absent'",
         ("collections", "--drop"): "name the collection to drop",
@@ -188,8 +185,26 @@ def test_a_wrong_command_says_what_is_wrong(
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
     assert why in done.stderr
-    assert "hunter2" not in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "why"),
+    {
+        ("--top", "0"): "Invalid value",
+        ("--store", "mysql://me:hunter2@db"): "no store is reached by mysql://",
+        ("--collection", "Press"): "'Press' is no name for a collection",
+    }.items(),
+)
+def test_a_wrong_value_says_what_is_wrong_and_shows_no_secret(
+    option: tuple[str, str], why: str, run: Run
+) -> None:
+    done = run("search", "a cat", *option)
+
+    assert done.exit_code == 2
+    assert option[0] in done.stderr
+    assert why in done.stderr
+    assert "hunter2" not in done.stderr
 
 
 def test_ctrl_c_ends_cleanly_and_keeps_what_was_embedded(
