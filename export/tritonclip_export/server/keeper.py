@@ -30,9 +30,11 @@ from pathlib import Path
 
 # How long until the end of the server is noticed, in seconds.
 _POLL = 0.1
-# How long until its new processes are noticed. Their parents are hundreds of threads, each with a
-# list of its own: looked at with every poll, they would take a seventh of a core.
+# How long until its new processes are noticed, once none has come or gone for a while. Their
+# parents are hundreds of threads, each with a list of its own: looked at with every poll for ever,
+# they would take a seventh of a core.
 _LOOK = 1.0
+_SETTLED_SECONDS = 5.0
 # How long a process must have been seen dead or stopped. A stub that Triton ends, when it unloads a
 # model, is dead for some milliseconds before Triton collects it.
 _DEAD_SECONDS = 0.5
@@ -54,13 +56,15 @@ class Watch:
         self._names = {server: "tritonserver"}
         self._since: dict[tuple[int, str], float] = {}
         self._children: list[int] = []
-        self._looked = float("-inf")
+        self._looked = self._changed = time.monotonic()
 
     def fault(self) -> str | None:
         """What is broken, in words; None if nothing is."""
         now = time.monotonic()
-        if now - self._looked >= _LOOK:
-            self._children, self._looked = _children(self._server), now
+        if now - self._looked >= _LOOK or now - self._changed < _SETTLED_SECONDS:
+            before, self._children, self._looked = self._children, _children(self._server), now
+            if self._children != before:
+                self._changed = now
         bad = {}
         for pid in (self._server, *self._children):
             self._names.setdefault(pid, _model(pid))
