@@ -31,6 +31,9 @@ from tritonclip_export.repository.assemble import assemble
 from tritonclip_export.server.ports import Ports
 from tritonclip_export.server.server import Server
 
+# Two servers and a Prometheus under load for most of a minute.
+pytestmark = pytest.mark.slow
+
 # What the chart gives tritonserver; a connection's life, and so the drain, is a thirtieth of its.
 AGE = 1.0
 ARGUMENTS = (
