@@ -15,6 +15,7 @@ import pytest
 from charts import one, render
 from tritonclip_export.bundle import Bundle
 from tritonclip_export.repository.assemble import assemble
+from tritonclip_export.server import probe as server_probe
 from tritonclip_export.server.ports import Ports
 from tritonclip_export.server.server import Server
 
@@ -28,14 +29,15 @@ def server(bundle: Callable[[str], Bundle], tmp_path: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def probe(tmp_path: Path) -> Callable[[Server], subprocess.CompletedProcess[str]]:
-    """The script as the chart mounts it, run as the kubelet would."""
-    mounted = one(render(), "ConfigMap", "demo-tritonclip-server-probe")["data"]
-    (tmp_path / "probe.py").write_text(mounted["probe.py"])
+    """What the chart has the kubelet run, its script where it is here, asked anew each time."""
+    pod = one(render(), "Deployment", "demo-tritonclip-server")["spec"]["template"]["spec"]
+    command = pod["containers"][0]["livenessProbe"]["exec"]["command"]
+    here = {"python3": sys.executable, "/opt/tritonclip/probe.py": server_probe.__file__}
 
     def run(server: Server) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-I", "-S", tmp_path / "probe.py"],
-            env={"TRITON": f"http://{server.http_url}"},
+            [*(here.get(word, word) for word in command), "--server", server.http_url, "--fresh=0"],
+            env={"TMPDIR": str(tmp_path)},
             capture_output=True,
             text=True,
         )

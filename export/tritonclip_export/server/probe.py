@@ -45,13 +45,21 @@ def ask(server: str, path: str, body: bytes, timeout: float, headers: dict[str, 
 
 
 def embed(server: str, model: str, tensor: str, item: bytes, timeout: float) -> None:
-    """Have one item embedded, in the binary tensor data extension of the KServe v2 protocol."""
+    """Have one item embedded, in the binary tensor data extension of the KServe v2 protocol.
+
+    Raises:
+        OSError: it is not; standard error says of which model.
+    """
     data = struct.pack("<I", len(item)) + item
     size = {"binary_data_size": len(data)}
     described = {"name": tensor, "shape": [1, 1], "datatype": "BYTES", "parameters": size}
     head = json.dumps({"inputs": [described]}).encode()
     length = {"Inference-Header-Content-Length": str(len(head))}
-    ask(server, f"/v2/models/{model}/infer", head + data, timeout, length)
+    try:
+        ask(server, f"/v2/models/{model}/infer", head + data, timeout, length)
+    except OSError as error:
+        print(f"{model}: {error}", file=sys.stderr)
+        raise
 
 
 def check(server: str, timeout: float) -> list[str]:
