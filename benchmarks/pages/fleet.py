@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import record
+from benchmarks.pages import guide
 from benchmarks.pages.markdown import table
 from benchmarks.studies.fleet import Fleet
 
 PAGE = "operating.md"
-FIGURES = re.compile(r"(?<=<!-- figures -->\n).*(?=<!-- end of figures -->)", re.DOTALL)
 
 
 def pages(results: Path) -> Iterator[tuple[str, str]]:
     """The page as it stands, with its figures written anew."""
-    if (file := results / "fleet.json").exists():
-        found = Fleet.model_validate_json(file.read_bytes())
-        page = (record.DOCS / PAGE).read_text(encoding="utf-8")
-        yield PAGE, FIGURES.sub(lambda _: "\n".join([*_figures(found), ""]), page)
+    file = results / "fleet.json"
+    lines = [*_figures(Fleet.model_validate_json(file.read_bytes()))] if file.exists() else []
+    yield from guide.filled(PAGE, {"figures": lines})
 
 
 def _figures(found: Fleet) -> Iterator[str]:

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import record
-from benchmarks.pages import search_page
+from benchmarks.pages import guide, search_page
 from benchmarks.pages.markdown import table
 
 PAGE = "gateway.md"
-FIGURES = re.compile(r"(?<=<!-- figures -->\n).*(?=<!-- end of figures -->)", re.DOTALL)
 
 
 def pages(results: Path) -> Iterator[tuple[str, str]]:
     """The page as it stands, with what was measured written anew."""
-    files = sorted(results.glob("gateway-*.json"))
     lines: list[str] = []
-    for file in files:
+    for file in sorted(results.glob("gateway-*.json")):
         lines += [*_section(json.loads(file.read_bytes()), file.name), ""]
-    guide = (record.DOCS / PAGE).read_text(encoding="utf-8")
-    if lines:
-        guide = FIGURES.sub("\n".join(lines), guide)
-    if lines or (results / search_page.RESULT).exists():
-        yield PAGE, search_page.filled(guide, results)
+    yield from guide.filled(
+        PAGE, {"figures": lines, "figures of the page": search_page.lines(results)}
+    )
 
 
 def _section(result: dict[str, Any], name: str) -> Iterator[str]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import record
+from benchmarks.pages import guide
 from benchmarks.pages.markdown import table
-from benchmarks.pages.search import FIGURES
 
 PAGE = "moderation.md"
 _ATTACKS = (
@@ -20,11 +18,7 @@ _ATTACKS = (
 
 def pages(results: Path) -> Iterator[tuple[str, str]]:
     """The page as it stands, with its figures written anew."""
-    file = results / "moderation.json"
-    if file.exists():
-        lines = "\n".join([*_figures(json.loads(file.read_bytes())), ""])
-        page = (record.DOCS / PAGE).read_text(encoding="utf-8")
-        yield PAGE, FIGURES.sub(lambda _: lines, page)
+    yield from guide.filled(PAGE, {"figures": guide.lines_of(results, {"moderation": _figures})})
 
 
 def _figures(result: dict[str, Any]) -> Iterator[str]:

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks import record
+from benchmarks.pages import guide
 from benchmarks.pages.markdown import table
 
 PAGE = "reliability.md"
-# What stands between these in the page is written by this script.
-TABLES = re.compile(r"(?<=<!-- figures -->\n).*(?=<!-- end of figures -->)", re.DOTALL)
 
 
 def pages(results: Path) -> Iterator[tuple[str, str]]:
     """The page as it stands, with its figures written anew."""
-    if (file := results / "breakdowns.json").exists():
-        figures = "\n".join(_figures(json.loads(file.read_bytes()))) + "\n"
-        page = (record.DOCS / PAGE).read_text(encoding="utf-8")
-        yield PAGE, TABLES.sub(lambda _: figures, page)
+    yield from guide.filled(PAGE, {"figures": guide.lines_of(results, {"breakdowns": _figures})})
 
 
 def _figures(result: dict[str, Any]) -> Iterator[str]:

@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import record
+from benchmarks.pages import guide
 from benchmarks.pages.markdown import table
 
 PAGE = "search.md"
-FIGURES = re.compile(r"(?<=<!-- figures -->\n).*(?=<!-- end of figures -->)", re.DOTALL)
-ASKED = re.compile(r"(?<=<!-- asked -->\n).*(?=<!-- end of asked -->)", re.DOTALL)
 
 
 def pages(results: Path) -> Iterator[tuple[str, str]]:
     """The page as it stands, with what was measured written anew."""
-    page = (record.DOCS / PAGE).read_text(encoding="utf-8")
-    parts = {
-        ASKED: {"capabilities": _asked},
-        FIGURES: {"archives": _archives, "embedded": _embedded, "exclusion": _exclusion},
-    }
-    is_measured = False
-    for place, studies in parts.items():
-        lines: list[str] = []
-        for name, part in studies.items():
-            if (file := results / f"{name}.json").exists():
-                lines += [*part(json.loads(file.read_bytes())), ""]
-        if lines:
-            is_measured = True
-            page = place.sub("\n".join(lines).replace("\\", r"\\"), page)
-    if is_measured:
-        yield PAGE, page
+    figures = {"archives": _archives, "embedded": _embedded, "exclusion": _exclusion}
+    parts = {"asked": {"capabilities": _asked}, "figures": figures}
+    yield from guide.filled(
+        PAGE, {mark: guide.lines_of(results, studies) for mark, studies in parts.items()}
+    )
 
 
 def _asked(result: dict[str, Any]) -> Iterator[str]:

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.pages import guide
 from benchmarks.pages.markdown import table
 
-RESULT = "page.json"
-FIGURES = re.compile(
-    r"(?<=<!-- figures of the page -->\n).*(?=<!-- end of the figures of the page -->)", re.DOTALL
-)
 
-
-def filled(guide: str, results: Path) -> str:
-    """The guide to the gateway, with what was measured of its page written anew."""
-    file = results / RESULT
-    if not file.exists():
-        return guide
-    lines = "\n".join([*_lines(json.loads(file.read_bytes())), ""])
-    return FIGURES.sub(lambda _: lines, guide)
+def lines(results: Path) -> list[str]:
+    """What was measured of the page; nothing where it was not."""
+    return guide.lines_of(results, {"page": _lines})
 
 
 def _lines(result: dict[str, Any]) -> Iterator[str]:

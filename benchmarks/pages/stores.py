@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from benchmarks import record
+from benchmarks.pages import guide
 from benchmarks.pages.markdown import table
 
 PAGE = "stores.md"
-# What stands between these in the page is written by this script.
-TABLES = re.compile(r"(?<=<!-- figures -->\n).*(?=<!-- end of figures -->)", re.DOTALL)
 SIZES = {"a million": 10**6, "a hundred million": 10**8, "ten billion": 10**10}
 # Bytes of 512 numbers, and what stays in memory of them: an HNSW graph with m=16 has 32 edges of
 # four bytes in its lowest layer, and some above. Vectors that are ranked again lie on the disk.
@@ -29,10 +25,7 @@ PRECISIONS = {
 
 def pages(results: Path) -> Iterator[tuple[str, str]]:
     """The page as it stands, with its tables written anew."""
-    if (file := results / "stores.json").exists():
-        tables = "\n".join(_tables(json.loads(file.read_bytes()))) + "\n"
-        page = (record.DOCS / PAGE).read_text(encoding="utf-8")
-        yield PAGE, TABLES.sub(lambda _: tables, page)
+    yield from guide.filled(PAGE, {"figures": guide.lines_of(results, {"stores": _tables})})
 
 
 def _tables(result: dict[str, Any]) -> Iterator[str]:

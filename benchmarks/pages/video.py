@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import record
+from benchmarks.pages import guide
 from benchmarks.pages.markdown import table
 
 PAGE = "video.md"
-FIGURES = re.compile(r"(?<=<!-- figures -->\n).*(?=<!-- end of figures -->)", re.DOTALL)
 HOURS = 1000
 
 
 def pages(results: Path) -> Iterator[tuple[str, str]]:
     """The page as it stands, with its figures written anew."""
-    lines: list[str] = []
-    for name, part in {"video_found": _found, "video_cost": _cost, "video_size": _size}.items():
-        if (file := results / f"{name}.json").exists():
-            lines += [
-                *part(json.loads(file.read_bytes()), f"../benchmarks/results/{name}.json"),
-                "",
-            ]
-    if lines:
-        page = (record.DOCS / PAGE).read_text(encoding="utf-8")
-        yield PAGE, FIGURES.sub(lambda _: "\n".join(lines), page)
+    studies = {"video_found": _found, "video_cost": _cost, "video_size": _size}
+    yield from guide.filled(PAGE, {"figures": guide.lines_of(results, studies)})
 
 
-def _found(result: dict[str, Any], where: str) -> Iterator[str]:
+def _found(result: dict[str, Any]) -> Iterator[str]:
     figures = result["figures"]
     yield (
-        f"On {result['date']}, {result['machine']}, with the demo checkpoint ([results]({where})): "
+        f"On {result['date']}, {result['machine']}, with the demo checkpoint "
+        "([results](../benchmarks/results/video_found.json)): "
         f"{figures['clips']} clips of six scenes each, {figures['seconds'] / 60:.0f} minutes in "
         "all, in H.264, HEVC, VP9 and AV1, 240p to 1080p, some turned, faded, zoomed, noisy or of "
         f"an unsteady rate, at a frame a second. Each of the {figures['queries']} drawings, which "
@@ -86,11 +76,12 @@ def _found(result: dict[str, Any], where: str) -> Iterator[str]:
     )
 
 
-def _cost(result: dict[str, Any], where: str) -> Iterator[str]:
+def _cost(result: dict[str, Any]) -> Iterator[str]:
     figures = result["figures"]
     yield (
         f"On {result['date']}, {result['machine']}; other work was running, so compare within a "
-        f"table ([results]({where})). Clips at 30 frames a second, sampled at one a second, "
+        "table ([results](../benchmarks/results/video_cost.json)). Clips at 30 frames a second, "
+        "sampled at one a second, "
         "times faster than real time; indexing is decoding and embedding with the demo checkpoint, "
         "on the same two cores:"
     )
@@ -111,12 +102,12 @@ def _cost(result: dict[str, Any], where: str) -> Iterator[str]:
     yield from _hours(figures)
 
 
-def _size(result: dict[str, Any], where: str) -> Iterator[str]:
+def _size(result: dict[str, Any]) -> Iterator[str]:
     figures = result["figures"]
     memory = figures["memory"]
     yield (
         f"Sampling {memory['hours']:.0f} hours takes {memory['mib']:.0f} MiB at most "
-        f"([results]({where}))."
+        f"([results](../benchmarks/results/video_size.json))."
     )
     yield ""
     yield "What an hour takes in a folder store, of the demo checkpoint's 192 dimensions:"
