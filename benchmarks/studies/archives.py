@@ -182,12 +182,7 @@ def _records(items: Iterator[object], dim: int) -> Iterator[Record]:
             width=1,
             height=1,
             format="JPEG",
-            start=0.0,
-            end=0.0,
-            tags=(),
-            tag_probabilities=(),
             precision="fp32",
-            error="",
             vector=vector,
         )
 

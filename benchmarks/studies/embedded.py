@@ -134,12 +134,7 @@ def _records(begin: int, count: int) -> Iterator[Record]:
             width=640,
             height=480,
             format="JPEG",
-            start=0.0,
-            end=0.0,
-            tags=(),
-            tag_probabilities=(),
             precision="fp32",
-            error="",
             vector=vector,
         )
 

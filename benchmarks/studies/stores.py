@@ -145,12 +145,7 @@ def _records(batch: Floats, at: int) -> list[Record]:
             width=640,
             height=480,
             format="JPEG",
-            start=0.0,
-            end=0.0,
-            tags=(),
-            tag_probabilities=(),
             precision="fp16",
-            error="",
             vector=vector,
         )
         for position, vector in enumerate(batch, at)

@@ -61,15 +61,15 @@ class Record:
     height: int
     format: str
     """As Pillow calls it (`JPEG`, `PNG`, ...); of a video, its codec; empty where unknown."""
-    start: float
+    start: float = 0.0
     """Seconds from the beginning of the video, where a frame is shown; 0 for an image."""
-    end: float
-    tags: tuple[str, ...]
-    tag_probabilities: tuple[float, ...]
+    end: float = 0.0
+    tags: tuple[str, ...] = ()
+    tag_probabilities: tuple[float, ...] = ()
     """Of each of `tags`."""
     precision: str
     """Of the towers that made the vector, e.g. `fp16`."""
-    error: str
+    error: str = ""
     """Why the file could not be embedded; empty where it could."""
     vector: FloatArray | None
     """Unit length, float32 [dim]; None where there is an error, and where it was not asked for."""

@@ -96,9 +96,6 @@ def _records(
             format="",
             start=part.start,
             end=part.end,
-            tags=(),
-            tag_probabilities=(),
             precision=precision,
-            error="",
             vector=part.vector,
         )

@@ -49,12 +49,7 @@ class Read:
             width=facts.width,
             height=facts.height,
             format=facts.format,
-            start=0.0,
-            end=0.0,
-            tags=(),
-            tag_probabilities=(),
             precision=precision,
-            error="",
             vector=None,
         )
 

@@ -249,12 +249,7 @@ def _record(item: Item, sha256: str, precision: str) -> Record:
         width=0,
         height=0,
         format="",
-        start=0.0,
-        end=0.0,
-        tags=(),
-        tag_probabilities=(),
         precision=precision,
-        error="",
         vector=None,
     )
 

@@ -39,12 +39,7 @@ def record(path: str, seed: int = 0, **changes: object) -> Record:
         width=640,
         height=480,
         format="JPEG",
-        start=0.0,
-        end=0.0,
-        tags=(),
-        tag_probabilities=(),
         precision="fp32",
-        error="",
         vector=vector / np.linalg.norm(vector),
     )
     return replace(made, **changes)  # type: ignore[arg-type]

@@ -52,12 +52,7 @@ def make(path: str) -> Record:
         width=1,
         height=1,
         format="PNG",
-        start=0.0,
-        end=0.0,
-        tags=(),
-        tag_probabilities=(),
         precision="fp32",
-        error="",
         vector=vector / np.linalg.norm(vector),
     )
 

@@ -40,12 +40,7 @@ def records(number: int) -> list[Record]:
             width=i % 50,
             height=1,
             format="PNG",
-            start=0.0,
-            end=0.0,
-            tags=(),
-            tag_probabilities=(),
             precision="fp32",
-            error="",
             vector=vector,
         )
         for i, vector in enumerate(vectors)

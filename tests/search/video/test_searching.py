@@ -68,8 +68,6 @@ def hit(start: float, end: float, score: float, kind: Kind = Kind.FRAME, file: s
         folders=(),
         start=start,
         end=end,
-        tags=(),
-        tag_probabilities=(),
         vector=np.ones(1, np.float32),
         **plain,
         **texts,
