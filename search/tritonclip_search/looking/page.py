@@ -9,40 +9,21 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from tritonclip_search.hits import Hit
+from tritonclip_search.looking.document import document
 from tritonclip_search.looking.thumbnails import of_hit
 from tritonclip_search.sources.local import MEMBER, SHARD
 from tritonclip_search.video.timecode import span
 
 _SIDE = 320
 
-_HEAD = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-  :root {{ color-scheme: light dark; }}
-  body {{ font: 15px/1.4 system-ui, sans-serif; margin: 2rem auto; max-width: 90rem;
-         padding: 0 1rem; background: Canvas; color: CanvasText; }}
-  h1 {{ font-size: 1.3rem; }}
-  ol {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(min(11rem, 45%), 1fr));
-       gap: 1rem; list-style: none; padding: 0; }}
-  a {{ color: inherit; text-decoration: none; display: block; }}
-  a:hover, a:focus-visible {{ outline: 2px solid; outline-offset: 4px; }}
-  img, video, .none {{ width: 100%; aspect-ratio: 1; object-fit: contain; background: #8882; }}
-  .none {{ display: grid; place-items: center; }}
-  .path {{ overflow-wrap: anywhere; }}
-  small, details {{ font-size: .85em; opacity: .8; overflow-wrap: anywhere; }}
-</style>
-</head>
-<body>
-<main>
-<h1>{title}</h1>
-<p>{subtitle}</p>
-<ol>
+_STYLE = """\
+  a { color: inherit; text-decoration: none; display: block; }
+  a:hover, a:focus-visible { outline: 2px solid; outline-offset: 4px; }
+  img, video, .none { width: 100%; aspect-ratio: 1; object-fit: contain; background: #8882; }
+  .none { display: grid; place-items: center; }
+  .path { overflow-wrap: anywhere; }
+  small, details { font-size: .85em; opacity: .8; overflow-wrap: anywhere; }
 """
-_FOOT = "</ol>\n</main>\n</body>\n</html>\n"
 
 
 def page(title: str, subtitle: str, hits: Sequence[Hit]) -> str:
@@ -55,8 +36,8 @@ def page(title: str, subtitle: str, hits: Sequence[Hit]) -> str:
         subtitle: what else a reader should know, e.g. how many were looked at.
         hits: in order.
     """
-    head = _HEAD.format(title=html.escape(title), subtitle=html.escape(subtitle))
-    return head + "".join(map(_entry, hits)) + _FOOT
+    entries = "".join(map(_entry, hits))
+    return document(title, subtitle, _STYLE, f"<ol>\n{entries}</ol>\n")
 
 
 def link(path: str) -> str:

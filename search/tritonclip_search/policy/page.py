@@ -11,6 +11,7 @@ import html
 import io
 from collections.abc import Sequence
 
+from tritonclip_search.looking.document import document
 from tritonclip_search.looking.page import link
 from tritonclip_search.looking.thumbnails import thumbnail
 from tritonclip_search.policy.moderation import Moderated
@@ -19,37 +20,18 @@ from tritonclip_search.policy.rules import Action
 _SIDE = 240
 _SHOWN = 500  # of each kind of decision; a browser takes seconds for more
 
-_HEAD = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-  :root {{ color-scheme: light dark; }}
-  body {{ font: 15px/1.4 system-ui, sans-serif; margin: 2rem auto; max-width: 90rem;
-         padding: 0 1rem; }}
-  h1 {{ font-size: 1.3rem; }}
-  h2 {{ font-size: 1.1rem; margin-top: 2rem; }}
-  ol {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(min(11rem, 45%), 1fr));
-       gap: 1rem; list-style: none; padding: 0; }}
-  label {{ display: block; overflow: hidden; position: relative; cursor: pointer; }}
-  label input {{ position: absolute; opacity: 0; }}
-  label:focus-within {{ outline: 2px solid; outline-offset: 2px; }}
-  img, .none {{ width: 100%; aspect-ratio: 1; object-fit: contain; background: #8882;
-               display: grid; place-items: center; }}
-  img {{ filter: blur(14px); }}
-  input:checked + img {{ filter: none; }}
-  a {{ color: inherit; overflow-wrap: anywhere; }}
-  small {{ opacity: .75; display: block; }}
-</style>
-</head>
-<body>
-<main>
-<h1>{title}</h1>
-<p>{subtitle} Click a picture to see it.</p>
+_STYLE = """\
+  h2 { font-size: 1.1rem; margin-top: 2rem; }
+  label { display: block; overflow: hidden; position: relative; cursor: pointer; }
+  label input { position: absolute; opacity: 0; }
+  label:focus-within { outline: 2px solid; outline-offset: 2px; }
+  img, .none { width: 100%; aspect-ratio: 1; object-fit: contain; background: #8882;
+               display: grid; place-items: center; }
+  img { filter: blur(14px); }
+  input:checked + img { filter: none; }
+  a { color: inherit; overflow-wrap: anywhere; }
+  small { opacity: .75; display: block; }
 """
-_FOOT = "</main>\n</body>\n</html>\n"
 
 
 def page(title: str, subtitle: str, moderated: Sequence[Moderated]) -> str:
@@ -60,7 +42,7 @@ def page(title: str, subtitle: str, moderated: Sequence[Moderated]) -> str:
         subtitle: what else a reader should know.
         moderated: in any order.
     """
-    parts = [_HEAD.format(title=html.escape(title), subtitle=html.escape(subtitle))]
+    parts: list[str] = []
     for action in reversed(Action):
         alike = [one for one in moderated if one.decision.action is action]
         alike.sort(key=lambda one: -one.decision.margin)
@@ -70,7 +52,7 @@ def page(title: str, subtitle: str, moderated: Sequence[Moderated]) -> str:
         parts.append(f"<h2>{action.value}: {len(alike):,}{more}</h2>\n<ol>\n")
         parts += map(_entry, alike[:_SHOWN])
         parts.append("</ol>\n")
-    return "".join([*parts, _FOOT])
+    return document(title, f"{subtitle} Click a picture to see it.", _STYLE, "".join(parts))
 
 
 def _entry(one: Moderated) -> str:
