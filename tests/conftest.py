@@ -145,6 +145,7 @@ def server(repository: Path) -> Iterator[object]:
 
     with Server(repository, ports=Ports(0, 0, 0)) as running:
         yield running
+        running.wait(0)  # says how it ended, should it have done so by itself
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tritonclip import Client
+from tritonclip_export.server.server import Server
 from tritonclip_search import Collection, open_collection
 
 NAMES = (
@@ -54,18 +55,9 @@ def open_folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def search_server(
-    bundle: Callable[[str], object], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
+def search_server(server: Server) -> str:
     """The gRPC address of a server with the bundles `demo` (softmax) and `siglip` (sigmoid)."""
-    from tritonclip_export.repository.assemble import assemble
-    from tritonclip_export.server.ports import Ports
-    from tritonclip_export.server.server import Server
-
-    target = tmp_path_factory.mktemp("archives") / "repository"
-    assemble([bundle("demo"), bundle("siglip")], target, runtime="python")
-    with Server(target, ports=Ports(0, 0, 0)) as running:
-        yield running.grpc_url
+    return server.grpc_url
 
 
 @pytest.fixture(scope="session")

@@ -112,7 +112,7 @@ def as_numpy(file: Path, bomb: RunsCode) -> None:
         ("RN50:{}", "weights.pt", as_zip),
         ("RN50:{}", "weights.pt", as_legacy),
         ("RN50:{}", "weights.bin", as_plain_pickle),
-        ("ViT-B-16-SigLIP:{}", "weights.npz", as_numpy),
+        pytest.param("ViT-B-16-SigLIP:{}", "weights.npz", as_numpy, marks=pytest.mark.slow),
         ("resnet", "open_clip_pytorch_model.bin", as_legacy),
         ("chinese_clip", "pytorch_model.bin", as_zip),
         ("chinese_clip", "pytorch_model.bin", as_legacy),

@@ -20,7 +20,7 @@ from tritonclip_export.samples import opened_images, sample_texts
 
 # A plain ViT of open_clip's; SigLIP's, whose image tower is timm's and whose text tower attends to
 # padding.
-CHECKPOINTS = ("vit", "siglip")
+CHECKPOINTS = ("vit", pytest.param("siglip", marks=pytest.mark.slow))
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
