@@ -26,8 +26,8 @@ from tritonclip.types import FloatArray, OnError
 from tritonclip.wire import EMBEDDING, InferRequest
 
 # Requests stay well below the 64 MiB that Triton's HTTP endpoint takes by default
-# (--http-max-input-size), and a window of them below half a gigabyte.
-MAX_REQUEST_BYTES = 32 * 2**20
+# (--http-max-input-size). A window of them is held as the caller's items, encoded and serialised.
+MAX_REQUEST_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ class Modality:
     is_slow: Callable[[object], bool]
     """Whether encoding an item reads a file or compresses pixels."""
     encode: Callable[[object, int, ModelInfo], bytes]
+    keep: Callable[[object], object]
+    """What is left of an item once it is encoded: enough for its name."""
     output: str = EMBEDDING
     """The tensor that answers."""
     width: Callable[[ModelInfo], int] = lambda info: info.dim
@@ -65,6 +67,7 @@ IMAGES = Modality(
     weigh=image_weight,
     is_slow=lambda image: not isinstance(image, bytes),
     encode=lambda image, index, info: encode_image(image, index, info.max_image_bytes),
+    keep=image_name,
 )
 TEXTS = Modality(
     suffix=TEXT_SUFFIX,
@@ -75,6 +78,7 @@ TEXTS = Modality(
     weigh=lambda text: len(text) if isinstance(text, str) else 0,
     is_slow=lambda _text: False,
     encode=lambda text, index, info: encode_text(text, index, info.max_text_bytes),
+    keep=lambda text: text,
 )
 
 TOKEN_COUNTS = replace(TEXTS, suffix=TOKENIZE_SUFFIX, output="TOKENS", width=lambda _info: 1)
@@ -102,7 +106,7 @@ class Batch:
         Args:
             modality: what the items are.
             info: of the model that embeds them.
-            sources: the items.
+            sources: the items; emptied as they are encoded.
             start: position of the first in the caller's input.
             strict: whether the first bad item raises, rather than each being noted in `errors`.
         """
@@ -138,6 +142,7 @@ class Batch:
                     return  # the server may yet find an earlier one; a later one does not matter
             else:
                 self._waiting[offset] = encoded
+                self._sources[offset] = self._modality.keep(source)
 
     def request(self) -> InferRequest | None:
         """The request to send next; None when nothing is left to send.

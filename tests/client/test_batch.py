@@ -1,4 +1,5 @@
 import struct
+import weakref
 from itertools import count, islice
 
 import numpy as np
@@ -45,6 +46,17 @@ def test_heavy_items_share_no_request(monkeypatch, model_info):
         batch.encode()
         sent.append([len(item) for item in batch.request().items])
     assert sent == [[4, 6], [1], [99], [5, 5]]
+
+
+def test_pixels_are_let_go_once_they_are_encoded(model_info):
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    held = weakref.ref(pixels)
+    batch = Batch(IMAGES, model_info, [pixels])
+    del pixels
+
+    batch.encode()
+
+    assert held() is None
 
 
 def test_a_buffer_that_is_used_again_is_not_embedded_twice(model_info):
