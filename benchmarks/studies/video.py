@@ -2,13 +2,15 @@
 
     python -m benchmarks.studies.video found bundles/demo
     python -m benchmarks.studies.video cost bundles/demo
+    python -m benchmarks.studies.video hour bundles/ViT-B-32
     python -m benchmarks.studies.video size bundles/demo
 
 For the first, clips of the demo's held-out drawings are made in every kind of `benchmarks.clips`,
 indexed at a frame a second, and asked for each drawing by its name. The drawing's own clip and time
 is what has to come first; others that look alike count as wrong. For the second, clips at 30
-frames a second are decoded and indexed in several sizes, in turns. For the third, two hours are
-sampled, for their memory, and what a store takes is weighed.
+frames a second are decoded and indexed in several sizes, in turns. For the third, an hour of 1080p
+is indexed. For the fourth, two hours are sampled, for their memory, and what a store takes is
+weighed.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -27,6 +31,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 from PIL import Image
 
@@ -51,7 +56,8 @@ SIZES = {
     "1080p H.264": (1920, 1080, "libx264"),
     "1080p HEVC": (1920, 1080, "libx265"),
 }
-SECONDS = 10
+SECONDS = 30
+HOUR = 3600
 # Seconds by which a cut may be found late: samples are that far apart.
 LATE = 1.05
 MEMORY = """
@@ -67,16 +73,17 @@ Samples = list[tuple[float, FloatArray]]
 def main() -> None:
     """Measure one part and write its result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=("found", "cost", "size"))
+    parser.add_argument("part", choices=("found", "cost", "hour", "size"))
     parser.add_argument("bundle", type=Path)
     options = parser.parse_args()
-    part = {"found": _found, "cost": _cost, "size": _size}[options.part]
+    part = {"found": _found, "cost": _cost, "hour": _hour, "size": _size}[options.part]
     with (
         tempfile.TemporaryDirectory() as folder,
         served(Bundle.load(options.bundle)) as server,
         Client(server.grpc_url) as client,
         open_collection(f"{folder}/archive", client) as archive,
     ):
+        os.environ["TRITONCLIP_URL"] = server.grpc_url  # for command lines
         figures = part(Path(folder), client, archive)
     print(json.dumps(figures, indent=2))
     print(record.save(f"video_{options.part}", figures))
@@ -212,18 +219,23 @@ def _repeats(
 
 
 def _cost(folder: Path, client: Client, archive: Collection) -> dict[str, Any]:
-    del client
     rows: dict[str, dict[str, list[float]]] = {}
     files = {
         name: _filmed(folder / f"{w}x{h}-{c}.mp4", w, h, c) for name, (w, h, c) in SIZES.items()
     }
     for _ in range(2):
         for name, file in files.items():
-            row = rows.setdefault(name, {"decoding": [], "fast": [], "indexing": []})
-            row["decoding"].append(_times(partial(_count, file)))
-            row["fast"].append(_times(partial(_count, file, fast=True)))
+            images = [frame.image for frame in sample(file)]
             file.write_bytes(file.read_bytes() + b"\0")  # so that it is indexed again
-            row["indexing"].append(_times(partial(archive.add, [file])))
+            timed: dict[str, Callable[[], object]] = {
+                "decoding": partial(_count, file),
+                "fast": partial(_count, file, fast=True),
+                "embedding": partial(client.embed_images, images),
+                "indexing": partial(archive.add, [file]),
+            }
+            for what, work in timed.items():
+                row = rows.setdefault(name, {})
+                row.setdefault(what, []).append(_times(work))
     return {
         "times_real_time": {
             name: {key: statistics.median(values) for key, values in row.items()}
@@ -231,6 +243,53 @@ def _cost(folder: Path, client: Client, archive: Collection) -> dict[str, Any]:
         },
         "seconds": SECONDS,
     }
+
+
+def _hour(folder: Path, client: Client, archive: Collection) -> dict[str, Any]:
+    """One in 1080p H.264, which is a clip again and again."""
+    del archive
+    once, film = _filmed(folder / "once.mp4", *SIZES["1080p H.264"]), folder / "hour.mp4"
+    listed = folder / "clips.txt"
+    listed.write_text(f"file '{once.name}'\n" * (HOUR // SECONDS))
+    with (
+        av.open(str(listed), format="concat", options={"safe": "0"}) as clips,
+        av.open(str(film), "w") as joined,
+    ):
+        stream = joined.add_stream_from_template(clips.streams.video[0])
+        for packet in clips.demux(clips.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                joined.mux(packet)
+    began = time.monotonic()
+    frames = _count(film)
+    decoded = time.monotonic()
+    command = (str(Path(sys.executable).with_name("tritonclip")), "index", str(film))
+    peak = 0
+    with subprocess.Popen(
+        [*command, "--store", str(folder / "hour")], stdout=subprocess.DEVNULL
+    ) as indexer:
+        while indexer.poll() is None:
+            peak = max(peak, _peak_kib(indexer.pid))
+            time.sleep(0.1)
+    indexed = time.monotonic()
+    if indexer.returncode:
+        raise RuntimeError(f"indexing ended with {indexer.returncode}")
+    info = client.info()
+    return {
+        "model": info.source,
+        "precision": info.precision,
+        "runtime": info.runtime,
+        "frames": frames,
+        "decoding": decoded - began,
+        "indexing": indexed - decoded,
+        "memory_mib": peak / 1024,
+    }
+
+
+def _peak_kib(pid: int) -> int:
+    """The most memory that a process had so far; 0 for one that has ended."""
+    found = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    return int(found[1]) if found else 0
 
 
 def _size(folder: Path, client: Client, archive: Collection) -> dict[str, Any]:
