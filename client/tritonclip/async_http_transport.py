@@ -55,7 +55,7 @@ class AsyncHttpTransport:
             if self._session.closed:
                 raise ClientClosed("the client was closed during the request") from error
             raise no_server(self._endpoint, error or type(error).__name__) from error
-        return call.read(reply)
+        return call.result(reply)
 
     async def close(self) -> None:
         """Break off what is in flight and disconnect."""

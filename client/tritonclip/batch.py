@@ -161,7 +161,7 @@ class Batch:
         """Take the answer to `request()`."""
         items, dim = len(self._waiting), self._width
         axes = [items, "windows", dim] if self._modality.axes == 3 else [items, dim]
-        if (len(vectors), vectors.shape[-1], vectors.ndim) != (items, dim, len(axes)):
+        if vectors.ndim != len(axes) or (len(vectors), vectors.shape[-1]) != (items, dim):
             raise ServerError(
                 f"model {self._model!r} answered with {self._modality.output} of shape "
                 f"{list(vectors.shape)}, not {axes}"

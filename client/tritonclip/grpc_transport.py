@@ -38,7 +38,7 @@ class GrpcTransport:
             TritonClipError: whatever went wrong.
         """
         try:
-            return call.read(self._answer(call, timeout, cancellation))
+            return call.result(self._answer(call, timeout, cancellation))
         except (grpc.RpcError, grpc.FutureCancelledError) as error:
             cancelled = self._closed or (cancellation is not None and cancellation.cancelled)
             if cancelled or isinstance(error, grpc.FutureCancelledError):
@@ -93,7 +93,7 @@ class AsyncGrpcTransport:
         if self._closed:
             raise ClientClosed("the client is closed")
         try:
-            return call.read(await self._methods[call.target](call.payload, timeout=timeout))
+            return call.result(await self._methods[call.target](call.payload, timeout=timeout))
         except (grpc.RpcError, asyncio.CancelledError, grpc.aio.UsageError) as error:
             # Closing the channel cancels its calls, which looks as if the waiting task had been.
             if self._closed:

@@ -45,7 +45,7 @@ class HttpTransport:
             raise ClientClosed("the client is closed")
         cancellation = cancellation or self._closing
         try:
-            return call.read(self._exchange(call, time.monotonic() + timeout, cancellation))
+            return call.result(self._exchange(call, time.monotonic() + timeout, cancellation))
         except TimeoutError as error:
             raise too_late(self._endpoint, timeout) from error
         except (OSError, http.client.HTTPException) as error:

@@ -139,10 +139,7 @@ class HttpWire:
 
     def _json(self, reply: HttpReply) -> Any:
         self._raise_for_status(reply)
-        try:
-            return json.loads(reply.body)
-        except ValueError as error:
-            raise ServerError(f"{self._endpoint} answered with something else than JSON") from error
+        return json.loads(reply.body)
 
     def _read(self, name: str, reply: HttpReply) -> NDArray[Any]:
         self._raise_for_status(reply)

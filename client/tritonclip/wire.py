@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tritonclip.cancellation import Cancellation
 from tritonclip.endpoint import Endpoint
-from tritonclip.errors import RequestTimeout, ServerUnavailable
+from tritonclip.errors import RequestTimeout, ServerError, ServerUnavailable, TritonClipError
 from tritonclip.info import ModelConfig
 
 EMBEDDING = "EMBEDDING"
@@ -59,7 +59,23 @@ class Call(Generic[T]):
     payload: Any
     """The serialized protobuf message, or the HTTP headers and body."""
     read: Callable[[Any], T]
-    """Turns the raw answer into the result."""
+    """Turns the raw answer into the result; see `result`."""
+
+    def result(self, answer: Any) -> T:
+        """What the raw answer says.
+
+        Raises:
+            TritonClipError: it says that something failed, or is none of Triton's.
+        """
+        try:
+            return self.read(answer)
+        except TritonClipError:
+            raise
+        except Exception as error:  # whatever parsing raises on what a stranger sent
+            raise ServerError(
+                f"the answer to {self.target} is not Triton's ({error!r}): is it a Triton server "
+                "that answers, and nothing in between that changes its answers?"
+            ) from error
 
 
 class Wire(Protocol):
