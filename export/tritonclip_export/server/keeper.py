@@ -38,7 +38,7 @@ _SETTLED_SECONDS = 5.0
 # How long a process must have been seen dead or stopped. A stub that Triton ends, when it unloads a
 # model, is dead for some milliseconds before Triton collects it.
 _DEAD_SECONDS = 0.5
-_STOPPED_SECONDS = 1.5
+_STOPPED_SECONDS = 1.0
 # Starting again is given up after so many breakdowns, each within so many seconds of a start.
 _LIVES = 10
 _LONG_LIFE = 30.0

@@ -56,6 +56,7 @@ def own_server(repository: Path, bundle: str) -> Iterator[Host]:
         load=[f"{bundle}_image", f"{bundle}_text"],
         cache_bytes=0,
         log=lambda _: None,
+        extra_args=["--disable-auto-complete-config"],  # they are complete, and it takes seconds
     )
 
     def address() -> Endpoint:

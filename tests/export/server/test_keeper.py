@@ -21,7 +21,7 @@ from echo_model import (
 from tritonclip_export.server.process import ServerDiedError
 from tritonclip_export.server.server import Server
 
-# Three or four on two idle cores.
+# Two or three on two idle cores.
 RECOVERY_SECONDS = 10.0
 
 # Its process ends by itself shortly after it is ready.

@@ -20,6 +20,7 @@ import tritonclient.http
 
 from echo_model import (
     ANY,
+    CONFIG,
     IDENTITY,
     Footprint,
     add_model,
@@ -86,6 +87,35 @@ def test_a_server_answers_on_all_endpoints_and_leaves_nothing_behind(repository:
     assert len(running.paths) >= 2
     assert running.left == []
     assert not server.is_running
+
+
+COMPLETED = (
+    IDENTITY
+    + """
+    @staticmethod
+    def auto_complete_config(config):
+        config.add_output({"name": "OUT", "data_type": "TYPE_STRING", "dims": [1]})
+        return config
+"""
+)
+
+
+def test_configs_are_completed_unless_all_of_them_are_ours(tmp_path: Path) -> None:
+    mark = 'parameters { key: "tritonclip_bundle" value { string_value: "x" } }'
+    lacking = "".join(line for line in CONFIG.splitlines(True) if not line.startswith("output"))
+    add_model(tmp_path, "identity", COMPLETED, lacking)
+    add_model(tmp_path, "ours", IDENTITY, CONFIG + mark)
+
+    def outputs() -> int:
+        with (
+            Server(tmp_path, ports=ANY) as server,
+            tritonclient.grpc.InferenceServerClient(server.grpc_url) as client,
+        ):
+            return len(client.get_model_config("identity").config.output)
+
+    assert outputs() == 1
+    (tmp_path / "identity" / "config.pbtxt").write_text(lacking + mark)
+    assert outputs() == 0
 
 
 def test_a_request_in_flight_is_answered_before_the_server_stops(repository: Path) -> None:
