@@ -50,11 +50,11 @@ class _Models:
         responses = self._model(model).execute(requests)
         if asyncio.iscoroutine(responses):
             return asyncio.run(responses)
-        if responses is not None:
-            return responses
-        while not all(request.responses for request in requests):  # decoupled
+        # For those that it returns nothing for, it sends something later.
+        both = list(zip(responses or [None] * len(requests), requests, strict=True))
+        while not all(response or request.responses for response, request in both):
             time.sleep(0.001)
-        return [request.responses[0] for request in requests]
+        return [response or request.responses[0] for response, request in both]
 
     def _outputs(self, response):
         if response.has_error():

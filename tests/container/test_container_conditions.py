@@ -21,7 +21,7 @@ import pytest
 import tritonclient.grpc
 from google.protobuf import json_format
 
-from image_files import FILES
+from image_files import FILES, photo, saved
 from stand_ins.vocabularies import CORPUS
 from tritonclip_export.samples import sample_images, sample_texts
 from tritonclip_export.served.model_config import read_config
@@ -66,15 +66,18 @@ def surface(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def images(twemoji: dict[str, bytes]) -> list[bytes]:
-    """Every kind of file, photographs, drawings, and some that are no image."""
+    """Every kind of file, a large one, photographs, drawings, and some that are no image."""
     photographs = [file.read_bytes() for file in sample_images()]
+    large = saved(photo(2600, 1700), "JPEG")
     broken = [b"", b"no image", photographs[0][:1000]]
-    return [*(make() for make in FILES.values()), *photographs, *twemoji.values(), *broken]
+    return [*(make() for make in FILES.values()), large, *photographs, *twemoji.values(), *broken]
 
 
 @pytest.fixture(scope="module")
 def texts(twemoji: dict[str, bytes]) -> list[bytes]:
-    return [text.encode() for text in (*sample_texts(), *CORPUS, *twemoji)] + [b"\xff no UTF-8"]
+    long = "a photo of a cat, " * 300
+    texts = (*sample_texts(), long, *CORPUS, *twemoji)
+    return [text.encode() for text in texts] + [b"\xff no UTF-8"]
 
 
 @pytest.fixture(scope="module")

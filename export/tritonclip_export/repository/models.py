@@ -125,6 +125,7 @@ class BundleModels:
     def _text_tokenize(self) -> None:
         values = parameters.text_tokenize(self.info.text, self.limits, any_length=self.any_length)
         version = self._write("text_tokenize", self._config("text_tokenize", values))
+        _copy("image_preprocess/1/lane.py", version)
         self._link_tokenizer(version)
 
     def _text_windows(self) -> None:
@@ -135,8 +136,7 @@ class BundleModels:
         config = self._config("text_windows", values)
         config.output[0].dims[:] = [-1, info.dim]
         version = self._write("text_windows", config)
-        tokens = skeletons() / "text_tokenize" / "1" / "tokens.py"
-        shutil.copyfile(tokens, version / tokens.name)
+        _copy("text_tokenize/1/tokens.py", version)
         self._link_tokenizer(version)
 
     def _link_tokenizer(self, version: Path) -> None:
@@ -217,8 +217,13 @@ class BundleModels:
 def _copy_code(library: str, version: Path) -> None:
     """What answers with an encoder in Triton's Python backend, and runs it with that library."""
     for file in ("encoders/answers.py", "image_preprocess/1/cores.py", f"{library}/model.py"):
-        source = skeletons() / file
-        shutil.copyfile(source, version / source.name)
+        _copy(file, version)
+
+
+def _copy(file: str, version: Path) -> None:
+    """A file of `model_repository/` that another model has as well."""
+    source = skeletons() / file
+    shutil.copyfile(source, version / source.name)
 
 
 def link(source: Path, target: Path) -> None:

@@ -1,19 +1,28 @@
 """Triton Python backend: IMAGE (encoded files) -> PIXELS.
 
 Every image of every request in the dynamic batch decodes in one thread pool; Pillow releases the
-GIL while it decodes and resizes. A request with bad images fails alone, naming each of them. In the
-mode `dali` the JPEG files of the batch go through one DALI pipeline instead.
+GIL while it decodes and resizes. A request with bad images fails alone, naming each of them. One
+with large images is answered when they are done, and the rest of its batch before that. In the mode
+`dali` the JPEG files of the batch go through one DALI pipeline instead.
 """
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 
 import cores
 import numpy as np
 import triton_python_backend_utils as pb_utils
+from lane import Lane
 from memory import Memory
+from PIL import Image
 from pixels import BadImageError, ImageTransform, set_up_pillow
+
+# What takes 50 ms and more. A frame of a video in 1080p has half as many pixels; a small picture
+# can have many bytes, say as a progressive JPEG of a hundred scans.
+LARGE_PIXELS = 1 << 22
+LARGE_BYTES = 1 << 22
 
 
 class TritonPythonModel:
@@ -26,7 +35,7 @@ class TritonPythonModel:
         threads = cores.usable()
         set_up_pillow(threads)
         self.threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="decode")
-        self.memory = Memory()
+        self.lane = Lane(threads, after=Memory().after_batch)
         self.jpegs = None
         if self.transform.mode == "dali":
             gpu = int(args["model_instance_device_id"])
@@ -41,14 +50,30 @@ class TritonPythonModel:
         """Answer each request with PIXELS [batch, 3, height, width], uint8, or with an error."""
         batches = [self._images_and_pixels(request) for request in requests]
         jobs = [job for images, pixels in batches for job in zip(images, pixels, strict=True)]
-        errors = iter(self._run(jobs))
-        responses = [_respond(pixels, list(islice(errors, len(pixels)))) for _, pixels in batches]
-        self.memory.after_batch()
-        return responses
+        outcomes = iter(self._run(jobs))
+        return [
+            self._answer(request, *batch, list(islice(outcomes, len(batch[0]))))
+            for request, batch in zip(requests, batches, strict=True)
+        ]
 
     def finalize(self):
         """Stop the threads."""
         self.threads.shutdown(cancel_futures=True)
+        self.lane.close()
+
+    def _answer(self, request, images, pixels, outcomes):
+        """The response; None if it comes later, because some images are only opened so far."""
+        large = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, Image.Image)]
+        if not large:
+            return _respond(pixels, outcomes)
+
+        def respond(errors):
+            for i, error in zip(large, errors, strict=True):
+                outcomes[i] = error
+            return _respond(pixels, outcomes)
+
+        decode = [partial(self._decode, outcomes[i], pixels[i]) for i in large]
+        return self.lane.take(request, sum(map(len, images)), decode, respond)
 
     def _images_and_pixels(self, request):
         """A request's files and the array that they go to."""
@@ -57,7 +82,11 @@ class TritonPythonModel:
         return images, pixels
 
     def _run(self, jobs):
-        """Do each job, a file and where its pixels go; returns why it is bad, or None, for each."""
+        """Do each job, a file and where its pixels go.
+
+        Returns:
+            for each None, or why it is bad; the opened image where it is large, which is not done.
+        """
         placed = {}
         if self.jpegs:
             found = self.threads.map(self.jpegs.placement, [encoded for encoded, _ in jobs])
@@ -76,9 +105,19 @@ class TritonPythonModel:
         return self.threads.submit(self._attempt, *job)
 
     def _attempt(self, encoded, pixels):
-        """Why the image is bad, or None."""
+        """The image, opened, if it is large; else why it is bad, or None."""
         try:
-            self.transform.pixels(encoded, pixels)
+            image = self.transform.open(encoded)
+        except BadImageError as error:
+            return error
+        if self.transform.work(image) > LARGE_PIXELS or len(encoded) > LARGE_BYTES:
+            return image
+        return self._decode(image, pixels)
+
+    def _decode(self, image, pixels):
+        """Why the opened image is bad, or None."""
+        try:
+            self.transform.decode(image, pixels)
         except BadImageError as error:
             return error
         except MemoryError:

@@ -121,7 +121,14 @@ class ImageTransform:
             BadImageError: empty, too large, of an unsupported format, damaged or truncated, or so
                 long and thin that resizing it would pass the pixel limit.
         """
-        image = self.open(encoded)
+        return self.decode(self.open(encoded), out)
+
+    def decode(self, image: Image.Image, out: Pixels | None = None) -> Pixels:
+        """`pixels` of an image that `open` gave.
+
+        Raises:
+            BadImageError: damaged, truncated, or too long and thin.
+        """
         turn = self.turn(image)
         width, height = self.turned_size(image.size, turn)
         size = self.size_before_crop(width, height)
@@ -164,6 +171,11 @@ class ImageTransform:
             raise _undecodable(error) from error
         self._check_pixels(image.size, "the image")
         return image
+
+    def work(self, image: Image.Image) -> int:
+        """Pixels to decode, or to resize to where those are more."""
+        width, height = self._unchecked_size(*image.size)
+        return max(image.width * image.height, width * height)
 
     def turn(self, image: Image.Image) -> Turn | None:
         """How `image`, opened or decoded, is to be turned before all else.
