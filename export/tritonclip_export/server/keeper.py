@@ -199,12 +199,25 @@ def _model(pid: int) -> str:
 def _parse(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Runs tritonserver, and starts it again.")
     parser.add_argument("--owner", type=int, default=0, help="stop when this process ends")
-    parser.add_argument("--patience", type=float, default=35.0, help="seconds to stop in")
+    parser.add_argument(
+        "--patience", type=float, help="seconds to stop in [--exit-timeout-secs of the server, + 5]"
+    )
     parser.add_argument("--shm-prefix", default="tritonclip_", help="of its files in /dev/shm")
     parser.add_argument("--scratch", default="", help="a folder to remove in the end")
     parser.add_argument("--restart", action="store_true", help="start a broken server again")
     parser.add_argument("command", nargs="+", help="tritonserver and its arguments, after --")
     return parser.parse_args(words)
+
+
+def patience_for(arguments: list[str]) -> float:
+    """Seconds to wait for the server's end: until it gives up on requests in flight, and to unload.
+
+    Triton waits as long as its `--exit-timeout-secs` says, 30 s without.
+    """
+    parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
+    parser.add_argument("--exit-timeout-secs", type=float, default=30.0)
+    known, _ = parser.parse_known_args(arguments)
+    return float(known.exit_timeout_secs) + 5.0
 
 
 if __name__ == "__main__":
@@ -213,7 +226,8 @@ if __name__ == "__main__":
     if Path(program).name != "tritonserver":  # another command in the same container
         os.execvp(program, given.command)
     prefix = f"--backend-config=python,shm-region-prefix-name={given.shm_prefix}"
-    keeper = Keeper([program, prefix, *arguments], given.patience, given.shm_prefix, given.owner)
+    patience = patience_for(arguments) if given.patience is None else given.patience
+    keeper = Keeper([program, prefix, *arguments], patience, given.shm_prefix, given.owner)
     try:
         sys.exit(keeper.run(restart=given.restart))
     finally:

@@ -18,6 +18,7 @@ from echo_model import (
     tritonserver_pid,
     until_it_answers,
 )
+from tritonclip_export.server.keeper import patience_for
 from tritonclip_export.server.process import ServerDiedError
 from tritonclip_export.server.server import Server
 
@@ -119,6 +120,20 @@ def test_a_broken_server_is_stopped_without_waiting_for_what_will_not_come(tmp_p
 
     assert time.monotonic() - start < RECOVERY_SECONDS
     assert before.left == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "seconds"),
+    [
+        (["--model-repository=/models", "--exit-timeout-secs=60"], 65.0),
+        (["--exit-timeout-secs", "10", "--exit-timeout", "7"], 15.0),
+        (["--model-repository=/models"], 35.0),
+    ],
+)
+def test_a_server_may_take_as_long_to_end_as_it_was_told(
+    arguments: list[str], seconds: float
+) -> None:
+    assert patience_for(arguments) == seconds
 
 
 @pytest.mark.slow
