@@ -1,8 +1,8 @@
-"""The figures of `docs/reliability.md`, from `results/breakdowns.json`."""
+"""The figures of `docs/reliability.md`: breakdowns, fairness, fuzzing, soaking."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,31 @@ from benchmarks.pages import guide
 from benchmarks.pages.markdown import table
 
 PAGE = "reliability.md"
+_HELD = {
+    "memory_mib": "memory, MiB",
+    "shared_mib": "/dev/shm, MiB",
+    "files": "open files",
+    "threads": "threads",
+}
 
 
 def pages(results: Path) -> Iterator[tuple[str, str]]:
     """The page as it stands, with its figures written anew."""
-    yield from guide.filled(PAGE, {"figures": guide.lines_of(results, {"breakdowns": _figures})})
+    studies = {
+        "figures": ("breakdowns", _breakdowns),
+        "fairness": ("fairness", _fairness),
+        "fuzz": ("fuzz", _fuzz),
+        "soak": ("soak", _soak),
+    }
+    parts = {mark: guide.lines_of(results, {name: say}) for mark, (name, say) in studies.items()}
+    yield from guide.filled(PAGE, parts)
 
 
-def _figures(result: dict[str, Any]) -> Iterator[str]:
+def _breakdowns(result: dict[str, Any]) -> Iterator[str]:
     run = result["figures"]
     yield (
-        f"On {result['date']}, {result['machine']}, {run['seconds']} s, seed {run['seed']}, load "
-        f"average {run['load_average']:g}. "
-        "Seconds from the fault until both protocols embedded again:\n"
+        f"{_where(result)}, {run['seconds']} s, seed {run['seed']}. Seconds from the fault until "
+        "both protocols embedded again:\n"
     )
     rows = (
         (fault, str(len(times)), *_spread(times)) for fault, times in run["recoveries_s"].items()
@@ -32,12 +44,100 @@ def _figures(result: dict[str, Any]) -> Iterator[str]:
     yield from table(("fault", "times", "median", "99th percentile"), rows)
     outcomes = dict(run["requests"])
     right, wrong = outcomes.pop("right", 0), outcomes.pop("wrong", 0)
-    errors = ", ".join(f"{name} {count}" for name, count in outcomes.items()) or "none"
     yield (
-        f"\nRequests meanwhile: {right:,} answered as before, {wrong} wrong; errors: {errors}. The "
-        f"longest took {run['longest_s']:g} s. Left behind in the end: {len(run['left'])} "
-        "processes and regions of shared memory."
+        f"\nRequests meanwhile: {right:,} answered as before, {wrong} wrong; errors: "
+        f"{_listed(outcomes)}. The longest took {run['longest_s']:g} s. Left behind in the end: "
+        f"{len(run['left'])} processes and regions of shared memory."
     )
+
+
+def _fairness(result: dict[str, Any]) -> Iterator[str]:
+    rows = result["figures"]["rows"]
+    before, after = (
+        {row["crowd"]: row for row in rows if row["version"] == version}
+        for version in ("before", "after")
+    )
+    yield (
+        f"{_where(result)}. Seconds that a small picture or a short text waited, mean and longest, "
+        "and those that the crowd took:\n"
+    )
+    head = (
+        *("meanwhile", "mean, before", "longest, before", "the crowd, before"),
+        *("mean", "longest", "the crowd"),
+    )
+    yield from table(
+        head, ((name, *_waits(row), *_waits(after[name])) for name, row in before.items())
+    )
+
+
+def _waits(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    crowd = f"{row['seconds']:.1f}" if "seconds" in row else ""
+    return f"{row['mean_s']:.3f}", f"{row['longest_s']:.2f}", crowd
+
+
+def _fuzz(result: dict[str, Any]) -> Iterator[str]:
+    run = result["figures"]
+    outcomes = dict(run["outcomes"])
+    counts = {
+        name: outcomes.pop(name, 0)
+        for name in (
+            *("picture embedded", "picture refused", "text embedded", "text refused"),
+            *("good: right", "good: wrong"),
+        )
+    }
+    yield (
+        f"{_where(result)}, {run['seconds']} s, seed {run['seed']}, {run['in_flight']} requests in "
+        "flight:\n"
+    )
+    yield from table(
+        ("sent", "embedded", "refused by its item", "anything else"),
+        (
+            (
+                f"{run[f'{kind}s']:,} {what}",
+                f"{counts[f'{kind} embedded']:,}",
+                f"{counts[f'{kind} refused']:,}",
+                f"{sum(n for name, n in outcomes.items() if name.startswith(kind)):,}",
+            )
+            for kind, what in (("picture", "broken pictures"), ("text", "odd texts"))
+        ),
+    )
+    held = (
+        f"{name} {first:g} MiB, then {last:g}"
+        for name, (first, last) in (("memory", run["memory_mib"]), ("/dev/shm", run["shared_mib"]))
+    )
+    yield (
+        f"\nGood requests among them: {counts['good: right']:,} right, {counts['good: wrong']} "
+        f"wrong. Processes that died: {'some' if run['died'] else 'none'}. The server held of "
+        f"{'; of '.join(held)}."
+    )
+
+
+def _soak(result: dict[str, Any]) -> Iterator[str]:
+    run = result["figures"]
+    yield (
+        f"{_where(result)}, {run['requests']:,} requests in {run['seconds']} s, seed "
+        f"{run['seed']}; outcomes: {_listed(run['outcomes'])}. From a fifth of the run on:\n"
+    )
+    yield from table(
+        ("the server's", "first", "last", "most", "slope for 100,000 requests"),
+        (
+            (
+                what,
+                *(f"{run['held'][name][value]:g}" for value in ("first", "last", "most")),
+                f"{run['held'][name]['slope']:.2f} ± {run['held'][name]['interval']:.2f}",
+            )
+            for name, what in _HELD.items()
+        ),
+    )
+
+
+def _where(result: dict[str, Any]) -> str:
+    load = result["figures"]["load_average"]
+    return f"On {result['date']}, {result['machine']}, load average {load:g} in the end"
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items()) or "none"
 
 
 def _spread(times: list[float]) -> tuple[str, str]:

@@ -43,6 +43,8 @@ FAULTS = {
 }
 BROKEN = ("_image_preprocess", "_image_encoder", "_text_tokenize", "_text_encoder")
 TIMEOUT = 60.0
+# The keeper gives a server up after ten breakdowns in a row, each within half a minute of a start.
+IN_A_ROW, CALM_SECONDS = 8, 31.0
 
 
 @dataclass
@@ -105,7 +107,8 @@ def breakdowns(repository: Path, seconds: float, seed: int, workers: int = 4) ->
             recoveries[fault].append(time.monotonic() - start)
             if time.monotonic() > end:
                 break
-            time.sleep(draw.uniform(0.5, 5.0))
+            calm = (turn + 1) % IN_A_ROW == 0
+            time.sleep(CALM_SECONDS if calm else draw.uniform(0.5, 5.0))
         load.stop.set()
         for thread in threads[1:]:
             thread.join()
