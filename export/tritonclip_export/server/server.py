@@ -27,8 +27,12 @@ Control = Literal["none", "poll", "explicit"]
 # An embedding takes a few KiB with its bookkeeping, so this remembers some ten thousand texts.
 CACHE_BYTES = 64 * 2**20
 
-# In every config that `assemble` writes.
-_OURS = b'"tritonclip_bundle"'
+# How many models load at a time. By default two for each core do, and where there are two cores,
+# the last models of a bundle wait for the processes of the first.
+_LOADING = max(8, 2 * (os.cpu_count() or 1))
+
+# A parameter of every config that `assemble` writes, none of which leaves anything to the server.
+_ASSEMBLED = b'"tritonclip_bundle"'
 
 # How soon after the announcement of a service the server complains that its port is taken.
 _BIND_SECONDS = 0.2
@@ -65,6 +69,27 @@ def control_arguments(control: Control, poll_seconds: int, load: Sequence[str]) 
 def cache_arguments(size: int) -> list[str]:
     """The arguments that give tritonserver a response cache of `size` bytes; none for 0."""
     return [f"--cache-config=local,size={size}"] if size else []
+
+
+def loading_arguments(repository: Path, control: Control) -> list[str]:
+    """The arguments that tell tritonserver how to load models.
+
+    By default it starts every Python model twice, the first time to ask it for what its config
+    lacks. Nothing lacks in what `assemble` writes; others' models may stand beside it, or come
+    later to a server that may load more.
+    """
+    configs = [
+        folder / "config.pbtxt"
+        for folder in repository.iterdir()
+        if folder.is_dir() and not folder.name.startswith(".")
+    ]
+    whole = control == "none" and all(
+        config.is_file() and _ASSEMBLED in config.read_bytes() for config in configs
+    )
+    return [
+        f"--model-load-thread-count={_LOADING}",
+        *(["--disable-auto-complete-config"] if whole else []),
+    ]
 
 
 def to_stderr(line: str) -> None:
@@ -258,20 +283,12 @@ class Server:
             f"--exit-timeout-secs={max(1, round(self._stop_timeout))}",
             f"--cache-directory={installation.caches}",
             *control_arguments(self._control, self._poll_seconds, self._load),
+            *loading_arguments(self.repository, self._control),
             *cache_arguments(self._cache_bytes),
         ]
-        if self._control == "none" and self._is_assembled():
-            # To complete a config, Triton starts the process of a Python model, waits, and ends it,
-            # before it starts the one that serves: three quarters of the time until it is ready.
-            arguments.append("--disable-auto-complete-config")
         if self._log_level == Level.VERBOSE:
             arguments.append("--log-verbose=1")
         return [*arguments, *self._extra_args]
-
-    def _is_assembled(self) -> bool:
-        """Whether `assemble` wrote all of the repository, whose configs lack nothing."""
-        configs = [folder / "config.pbtxt" for folder in self.repository.glob("[!.]*/")]
-        return all(config.is_file() and _OURS in config.read_bytes() for config in configs)
 
     def _show(self, line: LogLine) -> None:
         if line.level >= self._log_level:
