@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import ftfy
 import numpy as np
 import pytest
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
@@ -22,6 +23,7 @@ from tritonclip_export.checkpoint.tokenizer import from_transformers
 from tritonclip_export.errors import CheckpointError
 from tritonclip_export.samples import sample_texts
 from tritonclip_export.served.code import text_transform
+from tritonclip_export.served.sources import load
 
 CORPUS = [
     *sample_texts(),
@@ -51,6 +53,17 @@ def joined(characters: str, form: str) -> list[str]:
         "".join(map(form.format, characters[start : start + 2000]))
         for start in range(0, len(characters), 2000)
     ]
+
+
+def test_what_is_fixed_of_plain_ascii_is_what_ftfy_fixes() -> None:
+    """Most texts are spared ftfy, which must not show."""
+    fix, generator = load("text_tokenize/1/tokens.py").RULES["fix_encoding"], random.Random(5)
+    characters = [*map(chr, range(128)), "&amp;", "&lt;", "&#39;", "\r\n", "\x1b[1m", "é", "\ufb01"]
+    pairs = [a + b for a in characters for b in characters]
+    longer = ["".join(generator.choices(characters[32:127], k=40)) for _ in range(2000)]
+
+    for text in [*CORPUS, *pairs, *longer]:
+        assert fix(text) == ftfy.fix_text(text)
 
 
 @pytest.fixture(scope="module")

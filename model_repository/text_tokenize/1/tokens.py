@@ -37,8 +37,19 @@ def _siglip(text: str) -> str:
     return "".join(pieces)
 
 
+def _fix_encoding(text: str) -> str:
+    """What `ftfy.fix_text` does, which takes as long as tokenizing, and here mostly has nothing to.
+
+    Printable ASCII it leaves as it is, unless an entity of HTML is in it.
+    """
+    if text.isascii() and text.isprintable() and "&" not in text:
+        return text
+    fixed: str = ftfy.fix_text(text)
+    return fixed
+
+
 RULES: dict[str, Callable[[str], str]] = {
-    "fix_encoding": ftfy.fix_text,
+    "fix_encoding": _fix_encoding,
     # Twice, because captions scraped from the web are often escaped twice.
     "unescape_html": lambda text: html.unescape(html.unescape(text)),
     # An underscore separates words; the rest of ASCII punctuation just goes.
