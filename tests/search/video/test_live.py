@@ -75,6 +75,29 @@ def test_a_camera_that_goes_away_is_found_again(recording: Path) -> None:
     assert lost[0].endswith("; trying again in 1 s")
 
 
+@pytest.mark.slow
+def test_a_camera_that_speaks_rtsp_is_followed_through_its_restart(
+    recording: Path, root: Path
+) -> None:
+    python = "/usr/bin/python3"  # of the system, whose packages GStreamer's are
+    library = "import gi; gi.require_version('GstRtspServer', '1.0')"
+    if subprocess.run([python, "-c", library], stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("no GStreamer here; tests/rtsp_server.py says what brings it")
+    port = free_port()
+    command = [python, str(root / "tests" / "rtsp_server.py"), str(recording), str(port)]
+    lost: list[str] = []
+    frames = watch(f"rtsp://me:hunter2@127.0.0.1:{port}/door", 2, on_loss=lost.append)
+    for _ in range(2):
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
+            assert server.stdout is not None
+            assert server.stdout.readline() == b"ready\n"
+            times = [frame.time for frame in islice(frames, 8)]
+            server.kill()
+        assert times[-1] - times[0] == pytest.approx(3.5, abs=0.3)
+    assert lost
+    assert "hunter2" not in str(lost)
+
+
 def test_segments_of_a_live_source_are_found_by_the_clock(
     collection: Collection, drawing: Drawing
 ) -> None:
