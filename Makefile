@@ -35,7 +35,7 @@ test-all: $(READY) $(TOOLS)/.installed $(PAGE)/.installed $(CONTAINER)/.installe
 
 # Pages in Chromium, which `apt-get install chromium` brings.
 test-page: $(READY) $(PAGE)/.installed
-	$(BIN)/python -m pytest tests/gateway/page tests/search/looking
+	$(BIN)/python -m pytest -m browser tests/gateway/page tests/search
 
 # Milvus listens on all addresses, so it gets a network of its own, which has none but loopback.
 test-milvus: $(READY)
