@@ -155,13 +155,14 @@ class HttpWire:
         try:
             message = str(json.loads(reply.body)["error"])
         except (ValueError, KeyError, TypeError):
-            if reply.status in (404, 405):  # not as Triton says it
-                raise WrongProtocol(
-                    f"what answers at {self._endpoint} (HTTP {reply.status}) is not Triton's HTTP "
-                    f"port, which is 8000 by default: 8002 is that of its metrics, and gRPC's is "
-                    f"8001"
-                ) from None
-            message = reply.body[:200].decode(errors="replace").strip() or "no explanation"
+            message = ""
+        # 405 for methods that Triton takes there, or 404 not as it says it.
+        if reply.status == 405 or (reply.status == 404 and not message):
+            raise WrongProtocol(
+                f"what answers at {self._endpoint} (HTTP {reply.status}) is not Triton's HTTP "
+                "port, 8000 by default: 8002 is that of its metrics, and gRPC's is 8001"
+            )
+        message = message or reply.body[:200].decode(errors="replace").strip() or "no explanation"
         where = f"{self._endpoint} (HTTP {reply.status})"
         if reply.status in (429, 502, 503) or is_broken(message):
             raise ServerUnavailable(f"the server at {where} cannot take the request now: {message}")

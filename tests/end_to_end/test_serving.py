@@ -14,7 +14,7 @@ import tritonclient.grpc as triton_grpc
 from PIL import Image
 from tritonclient.utils import InferenceServerException
 
-from tritonclip import AsyncClient, Client, ImageError, ModelNotFound, TextError
+from tritonclip import AsyncClient, Client, ImageError, ModelNotFound, TextError, WrongProtocol
 from tritonclip_export.bundle import Bundle
 from tritonclip_export.parity.inputs import Inputs
 from tritonclip_export.parity.pairs import Pair, compare_pairs, reference_embeddings
@@ -221,6 +221,14 @@ def test_a_long_stream_keeps_order_and_reads_only_as_far_as_it_needs(server: Ser
         for i in range(300):
             np.testing.assert_allclose(next(stream), expected[i % len(IMAGES)], atol=1e-6)
         assert read < 300 + 2 * 4 * 4 + 4
+
+
+def test_the_port_of_the_metrics_is_told_from_that_of_the_models(server: Server) -> None:
+    with (
+        Client(f"http://{server.metrics_url}") as client,
+        pytest.raises(WrongProtocol, match="8002 is that of its metrics"),
+    ):
+        client.embed_texts("a cat")
 
 
 def test_several_models_on_one_server_must_be_named(server: Server) -> None:
