@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from echo_model import ANY, footprint
-from tritonclip import AsyncClient, Client
+from echo_model import ANY, footprint, tritonserver_pid
+from tritonclip import AsyncClient, Client, RequestTimeout
 from tritonclip_export.repository.assemble import assemble
 from tritonclip_export.samples import sample_images
 from tritonclip_export.server.server import Server
@@ -68,6 +68,55 @@ def test_requests_outlast_a_breakdown_in_every_client(
         for job in jobs:
             np.testing.assert_array_equal(job.result(), expected)
         np.testing.assert_array_equal(both[0].result(), both[1].result())
+
+
+@pytest.mark.parametrize("protocol", ["grpc", pytest.param("http", marks=pytest.mark.slow)])
+def test_a_stream_goes_on_through_a_restart_without_a_gap_or_a_repetition(
+    protocol: str, server: Server
+) -> None:
+    texts = [f"a photo of {protocol} {i} cats" for i in range(600)]
+    url = server.grpc_url if protocol == "grpc" else f"http://{server.http_url}"
+    with Client(url, batch_size=4) as client:
+        expected = client.embed_texts(texts)
+        rows = []
+        for row in client.stream_texts(texts):
+            rows.append(row)
+            if len(rows) == 100:
+                os.kill(tritonserver_pid(server.repository), signal.SIGKILL)
+
+    np.testing.assert_allclose(rows, expected, atol=1e-5)
+
+
+# Of a model that a text makes hang.
+HANG = """def execute(self, requests):
+        for request in requests:
+            text = pb_utils.get_input_tensor_by_name(request, "TEXT").as_numpy().item(0)
+            if text == b"hang":
+                __import__("time").sleep(3600)
+"""
+
+
+def test_a_model_that_runs_and_does_nothing_is_found_by_asking(
+    bundle: Callable[[str], object], tmp_path: Path
+) -> None:
+    assemble([bundle("demo")], tmp_path / "repository", runtime="python")
+    code = tmp_path / "repository" / "demo_text_tokenize" / "1" / "model.py"
+    code.write_text(code.read_text().replace("def execute(self, requests):\n", HANG))
+    said: list[str] = []
+    with (
+        Server(
+            tmp_path / "repository", ports=ANY, restart=True, answer_timeout=2, log=said.append
+        ) as server,
+        Client(server.grpc_url, timeout=60) as client,
+    ):
+        before = client.embed_texts("a cat")
+        with Client(server.grpc_url, timeout=0.5) as other, pytest.raises(RequestTimeout):
+            other.embed_texts("hang")
+        # The first of them is in no cache.
+        _, again = client.embed_texts(["a dog", "a cat"])
+        np.testing.assert_allclose(again, before, atol=1e-6)
+
+    assert "demo_text_tokenize does not answer: starting the server again" in said
 
 
 def test_health_tells_of_a_dead_process_while_the_server_calls_itself_ready(

@@ -13,18 +13,21 @@ loads leaves its Python stubs and their /dev/shm regions.
 
 With `--restart`, a broken server is killed and started again. Triton itself does neither: when the
 process of a Python model (its "stub") dies or hangs, every request to that model fails or waits for
-ever, while model and server say that they are ready.
+ever, while model and server say that they are ready. A process that runs and does nothing shows
+only to somebody who asks, so that is done, too, by the script `probe.py` beside this one.
 """
 
 import argparse
 import contextlib
 import ctypes
+import importlib.util
 import os
 import select
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -42,8 +45,12 @@ _STOPPED_SECONDS = 1.0
 # Starting again is given up after so many breakdowns, each within so many seconds of a start.
 _LIVES = 10
 _LONG_LIFE = 30.0
+# How often a server is asked to embed, and the share of a core below which a process does nothing.
+_ASK = 10.0
+_IDLE = 0.05
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PR_SET_CHILD_SUBREAPER = 36
+_OF = "the process of "
 _STATES = {"Z": "has died", "X": "has died", "T": "hangs (it is stopped)"}
 
 
@@ -78,25 +85,65 @@ class Watch:
         return None
 
 
+class Asking:
+    """Asks a server to embed, again and again, to see whether each of its models does something."""
+
+    def __init__(self, server: int, command: list[str], patience: float) -> None:
+        """Begin to ask.
+
+        Args:
+            server: its process.
+            command: its arguments say where it listens.
+            patience: seconds in which no model may do nothing while something waits for it.
+        """
+        self._server = server
+        host, port = (_argument(command, f"--http-{what}") for what in ("address", "port"))
+        self._address = f"{'127.0.0.1' if host in ('', '0.0.0.0') else host}:{port or 8000}"
+        self._patience = patience
+        self._ended = threading.Event()
+        self.fault: str | None = None
+        self._thread = threading.Thread(target=self._ask, daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Stop; call it when the server has ended, with which every question does."""
+        self._ended.set()
+        self._thread.join(self._patience)
+
+    def _ask(self) -> None:
+        place = Path(__file__).with_name("probe.py")
+        spec = importlib.util.spec_from_file_location("probe", place)
+        assert spec
+        assert spec.loader
+        probe = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(probe)
+        while not self._ended.wait(min(_ASK, self._patience)):
+            before = _computed(self._server)
+            # It may be loading, or have no models of ours.
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                model = probe.silent_model(self._address, self._patience)
+                # A large model may compute for longer at a single batch.
+                if (
+                    model
+                    and _computed(self._server)[model] - before[model] < _IDLE * self._patience
+                ):
+                    self.fault = f"{model} does not answer"
+
+
 class Keeper:
     """Runs one server after the other until one is told to stop or ends for good."""
 
-    def __init__(self, command: list[str], patience: float, shm_prefix: str, owner: int) -> None:
-        """Prepare.
-
-        Args:
-            command: the server and its arguments.
-            patience: seconds between SIGTERM and SIGKILL.
-            shm_prefix: files of this prefix in /dev/shm are the server's.
-            owner: the process id of whoever started this script; 0 for nobody, as in a container.
-        """
+    def __init__(self, command: list[str], given: argparse.Namespace) -> None:
+        """Prepare to run the server `command`, as the arguments of this script say."""
         self._command = command
-        self._patience = patience
-        self._shm_prefix = shm_prefix
-        self._owner = owner
+        self._patience: float = given.patience
+        self._shm_prefix: str = given.shm_prefix
+        self._owner: int = given.owner
+        self._restart: bool = given.restart
+        self._answer_seconds: float = given.answer_seconds
         self._stopping = False
 
-    def run(self, *, restart: bool) -> int:
+    def run(self) -> int:
         """Run the server until it ends, its owner dies, or standard input or a signal says so.
 
         Returns:
@@ -113,7 +160,7 @@ class Keeper:
             start = time.monotonic()
             status, fault = self._life()
             lives = _LIVES if time.monotonic() - start > _LONG_LIFE else lives - 1
-            if self._stopping or not restart or not fault:
+            if self._stopping or not self._restart or not fault:
                 return status
             if not lives:
                 print(f"{fault}, {_LIVES} times in a row: giving up", flush=True)
@@ -134,18 +181,23 @@ class Keeper:
             preexec_fn=_die_with_parent,
         )
         watch, fault = Watch(server.pid), None
+        asking = None
+        if self._restart:
+            asking = Asking(server.pid, self._command, self._answer_seconds)
         while server.poll() is None and not self._stopping and not fault:
             if self._owner:
                 told = bool(select.select([0], [], [], _POLL)[0])
                 self._stopping |= told or os.getppid() != self._owner
             else:
                 time.sleep(_POLL)
-            fault = watch.fault()
+            fault = watch.fault() or (asking and asking.fault)
         if server.poll() is None and not fault:
             self._ask_to_end(server, watch)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGKILL)
         status = server.wait()
+        if asking:
+            asking.end()
         with contextlib.suppress(ChildProcessError):  # none is left
             while True:
                 os.waitpid(-server.pid, 0)
@@ -191,9 +243,30 @@ def _model(pid: int) -> str:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
     except OSError:
         return ""
-    return next(
-        (f"the process of {Path(w).parents[1].name}" for w in words if "/model.py" in w), ""
-    )
+    return next((f"{_OF}{Path(w).parents[1].name}" for w in words if "/model.py" in w), "")
+
+
+def _computed(server: int) -> dict[str, float]:
+    """Seconds that the server, and the processes of its models, have computed so far; by name."""
+    found = {"tritonserver": _seconds(server)}
+    for pid in _children(server):
+        name = _model(pid).removeprefix(_OF)
+        found[name] = found.get(name, 0.0) + _seconds(pid)
+    return found
+
+
+def _seconds(pid: int) -> float:
+    """User and system time of a process, by proc(5)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _argument(command: list[str], name: str) -> str:
+    """What an argument is given, after `=`; nothing if it is not there."""
+    return next((w.partition("=")[2] for w in command if w.startswith(f"{name}=")), "")
 
 
 def _parse(words: list[str]) -> argparse.Namespace:
@@ -205,6 +278,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--shm-prefix", default="tritonclip_", help="of its files in /dev/shm")
     parser.add_argument("--scratch", default="", help="a folder to remove in the end")
     parser.add_argument("--restart", action="store_true", help="start a broken server again")
+    parser.add_argument("--answer-seconds", type=float, default=60.0, help="of a model that works")
     parser.add_argument("command", nargs="+", help="tritonserver and its arguments, after --")
     return parser.parse_args(words)
 
@@ -226,10 +300,10 @@ if __name__ == "__main__":
     if Path(program).name != "tritonserver":  # another command in the same container
         os.execvp(program, given.command)
     prefix = f"--backend-config=python,shm-region-prefix-name={given.shm_prefix}"
-    patience = patience_for(arguments) if given.patience is None else given.patience
-    keeper = Keeper([program, prefix, *arguments], patience, given.shm_prefix, given.owner)
+    if given.patience is None:
+        given.patience = patience_for(arguments)
     try:
-        sys.exit(keeper.run(restart=given.restart))
+        sys.exit(Keeper([program, prefix, *arguments], given).run())
     finally:
         if given.scratch:
             shutil.rmtree(given.scratch, ignore_errors=True)

@@ -32,7 +32,7 @@ def ask(server: str, path: str, body: bytes, timeout: float, headers: dict[str, 
     """
     connection = http.client.HTTPConnection(server, timeout=timeout)
     try:
-        connection.request("POST", path, body, headers)
+        connection.request("POST" if body else "GET", path, body, headers)
         response = connection.getresponse()
         answer = response.read()
     except http.client.HTTPException as error:
@@ -48,35 +48,85 @@ def embed(server: str, model: str, tensor: str, item: bytes, timeout: float) -> 
     """Have one item embedded, in the binary tensor data extension of the KServe v2 protocol.
 
     Raises:
-        OSError: it is not; standard error says of which model.
+        OSError: it is not.
     """
     data = struct.pack("<I", len(item)) + item
     size = {"binary_data_size": len(data)}
     described = {"name": tensor, "shape": [1, 1], "datatype": "BYTES", "parameters": size}
     head = json.dumps({"inputs": [described]}).encode()
     length = {"Inference-Header-Content-Length": str(len(head))}
-    try:
-        ask(server, f"/v2/models/{model}/infer", head + data, timeout, length)
-    except OSError as error:
-        print(f"{model}: {error}", file=sys.stderr)
-        raise
+    ask(server, f"/v2/models/{model}/infer", head + data, timeout, length)
 
 
-def check(server: str, timeout: float) -> list[str]:
-    """Have every ready model of `server` embed; returns their names.
+def bundles(server: str, timeout: float) -> list[str]:
+    """The names of the bundles whose models are ready.
 
     Raises:
-        OSError: one does not, or there is none.
+        OSError: there is none, or no answer.
     """
     index = json.loads(ask(server, "/v2/repository/index", b"{}", timeout, {}))
     ready = {model["name"] for model in index if model.get("state") == "READY"}
     names = sorted(m[:-6] for m in ready if m.endswith("_image") and m[:-6] + "_text" in ready)
     if not names:
         raise OSError("no pair of models NAME_image and NAME_text is ready")
-    for name in names:
-        embed(server, f"{name}_image", "IMAGE", picture(), timeout)
-        embed(server, f"{name}_text", "TEXT", b"probe " + os.urandom(8).hex().encode(), timeout)
     return names
+
+
+def items(name: str) -> list[tuple[str, str, bytes]]:
+    """A picture and a word for a bundle: model, tensor and content of each."""
+    word = b"probe " + os.urandom(8).hex().encode()
+    return [(f"{name}_image", "IMAGE", picture()), (f"{name}_text", "TEXT", word)]
+
+
+def check(server: str, timeout: float) -> list[str]:
+    """Have every ready model of `server` embed; returns their names.
+
+    Raises:
+        OSError: one does not, or there is none; standard error says which.
+    """
+    names = bundles(server, timeout)
+    for model, tensor, item in (item for name in names for item in items(name)):
+        try:
+            embed(server, model, tensor, item, timeout)
+        except OSError as error:
+            print(f"{model}: {error}", file=sys.stderr)
+            raise
+    return names
+
+
+# What an ensemble's request passes.
+_STEPS = {"IMAGE": ("preprocess", "encoder"), "TEXT": ("tokenize", "encoder")}
+
+
+def silent_model(server: str, timeout: float) -> str | None:
+    """A model that does nothing for `timeout` seconds while a picture or a word waits for it.
+
+    A busy server may answer as late, but each of its models has done something by then. It is
+    `tritonserver` if not even that says which models there are.
+
+    Raises:
+        OSError: the server cannot be asked, or refuses.
+    """
+    try:
+        names = bundles(server, timeout)
+    except TimeoutError:
+        return "tritonserver"
+    for model, tensor, item in (item for name in names for item in items(name)):
+        steps = [f"{model}_{step}" for step in _STEPS[tensor]]
+        before = [_executions(server, step, timeout) for step in steps]
+        try:
+            embed(server, model, tensor, item, timeout)
+        except TimeoutError:
+            for step, count in zip(steps, before, strict=True):
+                if _executions(server, step, timeout) == count:
+                    return step
+    return None
+
+
+def _executions(server: str, model: str, timeout: float) -> int:
+    """How many batches a model has run."""
+    (stats,) = json.loads(ask(server, f"/v2/models/{model}/stats", b"", timeout, {}))["model_stats"]
+    return int(stats["execution_count"])
 
 
 def main(words: list[str]) -> int:

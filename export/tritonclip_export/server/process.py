@@ -61,6 +61,7 @@ class ServerProcess:
         show: Callable[[LogLine], None],
         *,
         restart: bool = False,
+        answer_timeout: float = 60.0,
     ) -> None:
         self.announced = threading.Event()
         self.port_taken: int | None = None
@@ -75,7 +76,7 @@ class ServerProcess:
                 *(sys.executable, "-I", "-S", keeper.__file__),
                 *("--owner", str(os.getpid()), "--patience", str(self._patience)),
                 *("--shm-prefix", self._shm_prefix, "--scratch", str(self._scratch)),
-                *(("--restart",) if restart else ()),
+                *(("--restart", "--answer-seconds", f"{answer_timeout}") if restart else ()),
                 *("--", str(installation.binary)),
                 f"--backend-directory={installation.link_backends(self._scratch)}",
                 *arguments,

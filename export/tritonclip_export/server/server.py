@@ -118,6 +118,8 @@ class Server:
         restart: whether a server that breaks is started again, on the same ports: it was killed,
             or the process of a Python model died or hangs. Requests in that gap fail as those to a
             server that cannot be reached. If the keeper is killed itself, `wait` starts both again.
+        answer_timeout: with `restart`, seconds after which a model hangs that has done nothing
+            while something waited for it.
         extra_args: further arguments of tritonserver.
     """
 
@@ -136,6 +138,7 @@ class Server:
         start_timeout: float = 120.0,
         stop_timeout: float = 10.0,
         restart: bool = False,
+        answer_timeout: float = 60.0,
         extra_args: Sequence[str] = (),
     ) -> None:
         self.repository = Path(repository).absolute()
@@ -151,6 +154,7 @@ class Server:
         self._start_timeout = start_timeout
         self._stop_timeout = stop_timeout
         self._restart = restart
+        self._answer_timeout = answer_timeout
         self._extra_args = tuple(extra_args)
         self._process: ServerProcess | None = None
 
@@ -214,6 +218,7 @@ class Server:
                 self._stop_timeout,
                 self._show,
                 restart=self._restart,
+                answer_timeout=self._answer_timeout,
             )
             try:
                 self._await_ready(process)
