@@ -14,7 +14,8 @@ import typer
 from tritonclip.errors import InvalidArgument
 from tritonclip_cli import output
 from tritonclip_cli.groups import Group
-from tritonclip_cli.options import Json, release
+from tritonclip_cli.options import Json, known_address, release
+from tritonclip_cli.values import check
 
 if TYPE_CHECKING:
     from tritonclip_export.server.ports import Ports
@@ -186,23 +187,35 @@ def _run(server: Server, repository: Path, *, json: bool) -> None:
         server.stop()
 
 
-def doctor(json: Json = False) -> None:
-    """Show what this machine has, what it lacks, and the command that brings it."""
+def doctor(
+    url: Annotated[
+        str | None,
+        typer.Option(
+            "--url",
+            "-u",
+            envvar="TRITONCLIP_URL",
+            callback=check(known_address),
+            help="HOST:PORT (gRPC) or http://... of a server to ask. [127.0.0.1:8001, if it runs]",
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show what this machine has, what it lacks, and whether a server that runs is well."""
     from tritonclip_export.doctor import diagnose
 
-    checks = diagnose()
+    findings = diagnose(url)
     if json:
-        output.print_json([asdict(check) for check in checks])
+        output.print_json([asdict(finding) for finding in findings])
         return
     from rich.text import Text
 
     styles = {"ok": "green", "warn": "yellow", "missing": "red"}
     console = output.console()
-    width = max(len(check.name) for check in checks)
-    for check in checks:
+    width = max(len(finding.name) for finding in findings)
+    for finding in findings:
         # As plain text, where the brackets of "tritonclip[serve]" are no markup, and in lines that
         # the terminal wraps, so that a command can be copied whole.
-        mark = Text(f"{check.status:8}", styles[check.status])
-        console.print(Text.assemble(mark, f"{check.name:{width}}  ", check.found))
-        if check.remedy:
-            console.print(Text(f"{'':8}{'':{width}}  {check.remedy}", "dim"))
+        mark = Text(f"{finding.status:8}", styles[finding.status])
+        console.print(Text.assemble(mark, f"{finding.name:{width}}  ", finding.found))
+        if finding.remedy:
+            console.print(Text(f"{'':8}{'':{width}}  {finding.remedy}", "dim"))

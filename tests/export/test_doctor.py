@@ -11,10 +11,12 @@ from tritonclip_export.doctor.check import Check
 from tritonclip_export.doctor.packages import INSTALL, PACKAGES
 from tritonclip_export.machine.cpu import features
 from tritonclip_export.server import tritonserver
+from tritonclip_export.server.server import Server
 
 ROOT = Path(__file__).parents[2]
 EVERY_CHECK = {
     *("python", "numpy for the server", "libpython", "tritonserver"),
+    "running server",
     *("shared memory", "ports", "cpu", "memory", "gpu", "docker", "nvidia container toolkit"),
     *(f"packages: {extra}" for extra in PACKAGES),
     *(f"runtime: {name}" for name in ("python", "onnxruntime", "tensorrt", "openvino")),
@@ -111,6 +113,22 @@ def test_a_gpu_machine_is_told_what_it_can_build_and_serve(
     assert machine["packages: tensorrt"].found.startswith("TensorRT 10.9.0.34 is too old")
     assert machine["engines: here"].remedy == 'pip install "tensorrt>=10.12"'
     assert "--aot" in machine["engines: ahead of time"].found
+
+
+def test_a_running_server_is_asked_whether_its_models_embed(server: Server) -> None:
+    asked = {check.name: check for check in diagnose(server.grpc_url)}["running server"]
+
+    assert asked.status == "ok"
+    names = ("chinese_clip", "demo", "resnet", "siglip")
+    assert asked.found == f"{server.grpc_url}: " + "; ".join(f"{name} embeds" for name in names)
+
+
+def test_a_server_that_is_not_there_is_said_with_what_starts_one() -> None:
+    asked = {check.name: check for check in diagnose("http://127.0.0.1:1")}["running server"]
+
+    assert asked.status == "missing"
+    assert "no server at http://127.0.0.1:1" in asked.found
+    assert "tritonclip serve" in asked.remedy
 
 
 def test_a_check_that_breaks_spoils_no_other(monkeypatch: pytest.MonkeyPatch) -> None:

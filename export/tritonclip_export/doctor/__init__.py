@@ -8,13 +8,17 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tritonclip_export.doctor import machine, packages
+from tritonclip_export.doctor import machine, packages, running
 from tritonclip_export.doctor.check import Check
 from tritonclip_export.server.tritonserver import ServerMissingError
 
 
-def diagnose() -> list[Check]:
-    """Look at everything, in the order in which a person would ask."""
+def diagnose(url: str | None = None) -> list[Check]:
+    """Look at everything, in the order in which a person would ask.
+
+    Args:
+        url: of a server to ask; None for the one at the usual address, if there is one.
+    """
     checks: dict[str, Callable[[], Check]] = {
         "python": packages.python,
         **{
@@ -31,6 +35,7 @@ def diagnose() -> list[Check]:
         "gpu": machine.gpu,
         "docker": machine.docker,
         "nvidia container toolkit": machine.container_toolkit,
+        running.NAME: functools.partial(running.server, url),
     }
     found = {name: _safely(name, check) for name, check in checks.items()}
     return [*found.values(), *(_possible(task, found) for task in TASKS)]
