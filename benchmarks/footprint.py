@@ -1,0 +1,59 @@
+"""What a running server holds of the machine: processes, memory, files, threads, shared memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Of tritonserver and its stubs together, at one moment."""
+
+    pids: frozenset[int]
+    memory_mib: float
+    """Proportional: a page that several processes have in common counts once."""
+    shared_mib: float
+    """Of their files in /dev/shm, which are part of the former where they have been touched."""
+    files: int
+    threads: int
+
+    @classmethod
+    def of(cls, repository: Path) -> Footprint:
+        """The server of `repository`, by its command lines."""
+        processes = list(_processes(repository))
+        prefix = next(p for _, command in processes if (p := _prefix(command)))
+        regions = [file.stat().st_blocks * 512 for file in Path("/dev/shm").glob(f"{prefix}*")]
+        folders = [Path(f"/proc/{pid}") for pid, _ in processes]
+        return cls(
+            pids=frozenset(pid for pid, _ in processes),
+            memory_mib=round(sum(map(_proportional, folders)) / 1024, 1),
+            shared_mib=round(sum(regions) / _MIB, 1),
+            files=sum(len(list((folder / "fd").iterdir())) for folder in folders),
+            threads=sum(len(list((folder / "task").iterdir())) for folder in folders),
+        )
+
+
+def _processes(repository: Path) -> Iterator[tuple[int, str]]:
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            command = file.read_text(errors="replace").replace("\0", " ")
+            server = command.split(" ")[0].endswith(("tritonserver", "_stub"))
+            if server and f"{repository}" in command:
+                yield int(file.parent.name), command
+
+
+def _prefix(command: str) -> str:
+    """Of the server's files in /dev/shm, as the keeper has told it."""
+    rest = command.partition("shm-region-prefix-name=")[2]
+    return rest.split(" ")[0]
+
+
+def _proportional(process: Path) -> int:
+    """KiB, by proc(5)."""
+    lines = (process / "smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
