@@ -1,5 +1,6 @@
 """A repository that changes while a polling server uses it."""
 
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -82,6 +83,26 @@ def test_a_polling_server_answers_through_every_change(
     assert not failures
     assert len(answers) > 10
     assert all(np.allclose(answer, answers[0], atol=1e-6) for answer in answers)
+
+
+def test_no_answer_of_a_model_outlives_it(bundle: Callable[[str], Bundle], tmp_path: Path) -> None:
+    """A bundle is replaced by one of its name that keeps capitals."""
+    first, text = bundle("resnet"), "A CAT"
+    folder = Path(shutil.copytree(first.path, tmp_path / "changed"))
+    plain = first.info.text.model_copy(update={"cleaning": ()})
+    changed = Bundle(path=folder, info=first.info.model_copy(update={"text": plain}))
+    changed.save()
+
+    assemble([first], tmp_path / "repository", runtime="python")
+    with (
+        Server(
+            tmp_path / "repository", ports=Ports(0, 0, 0), control="poll", poll_seconds=1
+        ) as server,
+        Client(server.grpc_url) as client,
+    ):
+        before = client.embed_texts(text)
+        assemble([changed], tmp_path / "repository", runtime="python")
+        wait_until(lambda: not np.allclose(client.embed_texts(text), before, atol=1e-3))
 
 
 def test_a_polling_server_takes_an_overlay_and_no_edit_is_lost(

@@ -132,7 +132,7 @@ def docker_run(
             "tritonserver",
             f"--model-repository={_REPOSITORY}",
             *control_arguments(control, poll_seconds, load),
-            *cache_arguments(cache_bytes),
+            *cache_arguments(cache_bytes, control),
             *extra_args,
         ],
         gpus=gpus,

@@ -66,9 +66,13 @@ def control_arguments(control: Control, poll_seconds: int, load: Sequence[str]) 
     ]
 
 
-def cache_arguments(size: int) -> list[str]:
-    """The arguments that give tritonserver a response cache of `size` bytes; none for 0."""
-    return [f"--cache-config=local,size={size}"] if size else []
+def cache_arguments(size: int, control: Control) -> list[str]:
+    """The arguments that give tritonserver a response cache of `size` bytes; none for 0.
+
+    None either where models may change: Triton (2.51) goes on giving the answers of the model that
+    had the name before, which may be vectors of another space.
+    """
+    return [f"--cache-config=local,size={size}"] if size and control == "none" else []
 
 
 def loading_arguments(repository: Path, control: Control) -> list[str]:
@@ -110,7 +114,8 @@ class Server:
             repository (`poll`), or load what requests ask for (`explicit`).
         poll_seconds: how often `poll` looks for changes.
         load: the models to load at the start in mode `explicit`; `["*"]` for all.
-        cache_bytes: size of the response cache for the models that switch it on; 0 for none.
+        cache_bytes: size of the response cache for the models that switch it on; 0 for none. There
+            is none either where models may change.
         log: takes the lines of the server's log, one by one, from another thread.
         log_level: the least severe lines that `log` gets; VERBOSE also makes the server say more.
         start_timeout: seconds from the start of the process until every model is ready.
@@ -289,7 +294,7 @@ class Server:
             f"--cache-directory={installation.caches}",
             *control_arguments(self._control, self._poll_seconds, self._load),
             *loading_arguments(self.repository, self._control),
-            *cache_arguments(self._cache_bytes),
+            *cache_arguments(self._cache_bytes, self._control),
         ]
         if self._log_level == Level.VERBOSE:
             arguments.append("--log-verbose=1")
