@@ -17,6 +17,7 @@ from PIL import Image
 from tritonclip import Client
 from tritonclip_export.samples import sample_images
 from tritonclip_export.server.server import Server
+from tritonclip_search import open_collection
 
 TRITONCLIP = Path(sys.executable).with_name("tritonclip")
 
@@ -80,7 +81,15 @@ def test_one_odd_picture_costs_its_neighbours_nothing(
     assert rows.keys() == shown.keys()
     for name in bad:
         assert f"{name}): " in done.stderr
-    with Client(server.grpc_url, model="demo") as client:
+    with (
+        Client(server.grpc_url, model="demo") as client,
+        open_collection(str(tmp_path / "archive"), client) as collection,
+    ):
         for name, row in rows.items():
             alone = client.embed_images(good[shown[name]])
             np.testing.assert_allclose(row["embedding"], alone, atol=1e-6)
+        report = collection.add([str(folder)])
+
+    # A store cannot hold the name that is not UTF-8, and says so.
+    assert (report.added, len(report.failed)) == (len(good) - 1, 1)
+    assert {Path(problem.path).name for problem in report.unreadable} == set(bad)
