@@ -15,6 +15,7 @@ from tritonclip.errors import InvalidArgument, TritonClipError
 
 if TYPE_CHECKING:
     from tritonclip.types import FloatArray
+    from tritonclip_search.vector_files import Origin
 
 FORMATS = (".npy", ".npz", ".parquet", ".jsonl")
 
@@ -113,14 +114,14 @@ _ROWS = {
 
 
 @contextmanager
-def open_writer(file: Path | None, *, dim: int, keep: int = 0) -> Iterator[Writer]:
+def open_writer(file: Path | None, origin: Origin, *, keep: int = 0) -> Iterator[Writer]:
     """A writer by the file's ending; JSON lines to standard output without a file.
 
     The file appears whole when the block ends without an error, or not at all.
 
     Args:
         file: what `check` gave.
-        dim: of the vectors.
+        origin: of the vectors, which a .parquet keeps, for `index --from`.
         keep: leave what is there unless there are at least so many vectors to write.
 
     Raises:
@@ -131,7 +132,7 @@ def open_writer(file: Path | None, *, dim: int, keep: int = 0) -> Iterator[Write
         return
     partial = file.with_name(f".{file.name}.partial")  # of a run that was killed, it is replaced
     try:
-        with _open(partial, file.suffix, dim) as writer:
+        with _open(partial, file.suffix, origin) as writer:
             yield writer
             writer.close()
         if not writer.rows:
@@ -148,14 +149,14 @@ def open_writer(file: Path | None, *, dim: int, keep: int = 0) -> Iterator[Write
 
 
 @contextmanager
-def _open(file: Path, format: str, dim: int) -> Iterator[Writer]:
+def _open(file: Path, format: str, origin: Origin) -> Iterator[Writer]:
     writer: Writer
     if format == ".parquet":
-        writer = _Parquet(file, dim)
+        writer = _Parquet(file, origin)
     elif format == ".jsonl":
         writer = _JsonLines(file.open("w", encoding="utf-8"))
     else:
-        writer = _Numpy(file, format, dim)
+        writer = _Numpy(file, format, origin.space.dim)
     try:
         yield writer
     except BaseException:
@@ -230,13 +231,12 @@ class _Numpy:
 class _Parquet:
     """Columns `name` (string) and `embedding` (fixed-size list of float32), in row groups."""
 
-    def __init__(self, file: Path, dim: int) -> None:
-        import pyarrow as pa
+    def __init__(self, file: Path, origin: Origin) -> None:
         import pyarrow.parquet as pq
 
-        self._schema = pa.schema(
-            [("name", pa.string()), ("embedding", pa.list_(pa.float32(), dim))]
-        )
+        from tritonclip_search.vector_files import schema
+
+        self._schema = schema(origin)
         self.rows = 0
         self._writer: Any = pq.ParquetWriter(file, self._schema)
         self._names: list[str] = []

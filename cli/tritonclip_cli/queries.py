@@ -77,6 +77,7 @@ def embed(
     """
     from tritonclip_cli import embedding_files
     from tritonclip_cli.embedding_run import Run, Stream, journal_beside
+    from tritonclip_search.vector_files import Origin
 
     began = time.monotonic()
     target = None if to is None else embedding_files.check(to, overwrite=overwrite)
@@ -91,7 +92,7 @@ def embed(
         stream: Stream = partial(client.stream_texts, long=long) if text else client.stream_images
         with (
             journal_beside(target, model, kind, anew=overwrite) as journal,
-            embedding_files.open_writer(target, dim=model.dim, keep=there) as writer,
+            embedding_files.open_writer(target, Origin.of(model), keep=there) as writer,
         ):
             run = Run(writer, journal, are_files=not text)
             run.through(items, stream, show)
@@ -133,13 +134,14 @@ def _embed_videos(
 ) -> None:
     from tritonclip_cli.clip_vectors import write_clips
     from tritonclip_cli.embedding_files import open_writer
+    from tritonclip_search.vector_files import Origin
 
     if others := [file for file in files if not is_video(file)]:
         raise InvalidArgument(f"{shown(others[0])} is no video; embed pictures by themselves")
     with (
         connection.client() as client,
         _counting(quiet=to is None or json) as show,
-        open_writer(to, dim=client.info().dim, keep=keep) as writer,
+        open_writer(to, Origin.of(client.info()), keep=keep) as writer,
     ):
         failed = write_clips(files, client, writer, pool=pool, fps=fps, show=show)
         rows = writer.rows

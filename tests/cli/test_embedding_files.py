@@ -16,14 +16,17 @@ from tritonclip_cli.embedding_files import (
     open_writer,
     rows_in,
 )
+from tritonclip_search.space import Space
+from tritonclip_search.vector_files import Origin
 
+ORIGIN = Origin(Space("ViT-B-32:openai", "0" * 64, 7, "exact"), "fp16")
 ROWS = np.random.default_rng(0).normal(size=(5, 7)).astype(np.float32)
 NAMES = ["a.jpg", "b c.png", "日本.webp", "d", "e"]
 FAILED = 2
 
 
 def write(file: Path) -> None:
-    with open_writer(file, dim=7) as writer:
+    with open_writer(file, ORIGIN) as writer:
         for i, name in enumerate(NAMES):
             writer.write(name, np.full(7, np.nan, np.float32) if i == FAILED else ROWS[i])
 
@@ -62,7 +65,7 @@ def test_a_failure_half_way_leaves_the_previous_file(format: str, tmp_path: Path
     before = file.read_bytes()
 
     def die_half_way() -> None:
-        with open_writer(file, dim=7) as writer:
+        with open_writer(file, ORIGIN) as writer:
             writer.write("x", ROWS[0])
             raise RuntimeError("the server died")
 
@@ -116,6 +119,6 @@ def test_a_result_goes_where_a_link_leads(tmp_path: Path) -> None:
 
 
 def write_rows(file: Path, names: list[str], keep: int = 0) -> None:
-    with open_writer(file, dim=7, keep=keep) as writer:
+    with open_writer(file, ORIGIN, keep=keep) as writer:
         for name in names:
             writer.write(name, ROWS[0])

@@ -22,7 +22,9 @@ MEMBER = "!/"
 _NOT_UTF8 = "its name is not UTF-8, so no store can hold it; rename it"
 
 
-def walk(folder: Path) -> Found:
+def walk(
+    folder: Path, suffixes: tuple[str, ...] = (*MEDIA_SUFFIXES, SHARD), *, into_shards: bool = True
+) -> Found:
     """The pictures and videos below a folder, those in its shards too, in the order of their names.
 
     Links are followed, each folder once: a loop of links ends where it began.
@@ -45,12 +47,12 @@ def walk(folder: Path) -> Found:
         for entry in sorted_entries:
             if _is_folder(entry):
                 folders.append(entry.path)
-            elif entry.name.lower().endswith((*MEDIA_SUFFIXES, SHARD)):
-                yield from file(entry.path)
+            elif entry.name.lower().endswith(suffixes):
+                yield from file(entry.path, into_shards=into_shards)
         waiting.extend(reversed(folders))
 
 
-def file(path: str | Path) -> Found:
+def file(path: str | Path, *, into_shards: bool = True) -> Found:
     """One file, or those in a shard."""
     absolute = os.path.abspath(path)
     try:
@@ -68,7 +70,7 @@ def file(path: str | Path) -> Found:
         return
     named = absolute.replace(os.sep, "/")  # as paths are in every store, whatever the system
     modified = status.st_mtime_ns // 1000
-    if named.lower().endswith(SHARD):
+    if into_shards and named.lower().endswith(SHARD):
         yield from _shard(named, modified)
     else:
         reading = partial(_read, absolute), partial(_open, absolute)

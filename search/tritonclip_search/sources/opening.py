@@ -51,6 +51,27 @@ def open_source(name: str) -> Source:
     raise SourceError(f"{local.printable(name)}: no such file or folder")
 
 
+def files_in(name: str, suffixes: tuple[str, ...]) -> Found:
+    """The files with these endings in what a user names, as they are: no shard is looked into.
+
+    Raises:
+        SourceError: there is no such thing, or it cannot be listed.
+    """
+    if "://" in name:
+        from tritonclip_search.sources import remote
+
+        return remote.find(name, suffixes)
+    path = Path(name)
+    if path.is_dir():
+        return local.walk(path, suffixes, into_shards=False)
+    if path.exists():
+        return local.file(path, into_shards=False)
+    matching = sorted(glob.glob(name, recursive=True))  # noqa: PTH207
+    if not matching:
+        raise SourceError(f"{local.printable(name)}: no such file or folder")
+    return (found for one in matching for found in files_in(one, suffixes))
+
+
 def listed(names: Iterable[str]) -> Source:
     """Files, folders and URLs that are listed, e.g. a line each on standard input.
 

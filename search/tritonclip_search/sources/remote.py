@@ -13,7 +13,7 @@ from tritonclip_search.errors import SourceError
 from tritonclip_search.sources.item import MEDIA_SUFFIXES, Found, Item
 
 
-def find(url: str) -> Found:
+def find(url: str, suffixes: tuple[str, ...] = MEDIA_SUFFIXES) -> Found:
     """The pictures and videos below a URL, or the one that it is.
 
     Raises:
@@ -24,7 +24,7 @@ def find(url: str) -> Found:
         filesystem.invalidate_cache()  # whoever watches looks anew each time
         listed = filesystem.find(path, detail=True)
     for name, info in sorted(listed.items()):
-        if name.lower().endswith(MEDIA_SUFFIXES):
+        if name.lower().endswith(suffixes):
             whole = str(filesystem.unstrip_protocol(name))
             reading = partial(_read, filesystem, name), partial(_open_file, filesystem, name)
             yield Item(whole, int(info["size"]), _modified(info), *reading)
