@@ -21,11 +21,13 @@ ROOFS: dict[str, set[str]] = {
     "tritonclip_export": {"tritonclip"},
     "tritonclip_search": {"tritonclip"},
     "tritonclip_gateway": {"tritonclip", "tritonclip_search"},
+    "tritonclip_bulk": {"tritonclip", "tritonclip_search", "tritonclip_export"},
     "tritonclip_cli": {
         "tritonclip",
         "tritonclip_export",
         "tritonclip_search",
         "tritonclip_gateway",
+        "tritonclip_bulk",
     },
 }
 LEVELS = 11  # below export/

@@ -15,6 +15,7 @@ from tritonclip_cli import (
     assembling,
     benching,
     building,
+    bulking,
     capacity,
     gateways,
     heads,
@@ -68,6 +69,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         serving.doctor,
     ),
     "Query a running server": (queries.embed, queries.classify, queries.info),
+    "Very many pictures": (bulking.bulk,),
     "An archive of pictures and videos": (
         archives.index,
         archives.search,

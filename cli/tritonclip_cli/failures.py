@@ -28,6 +28,7 @@ _EXTRAS = {
     "serve": ("pytriton", "onnxruntime", "tokenizers", "ftfy", "pydantic"),
     "tensorrt": ("tensorrt", "polygraphy"),
     "parquet": ("pyarrow",),
+    "bulk": ("fsspec", "ray"),
     "policy": ("ruamel",),
     "heads": ("sklearn", "safetensors"),
     "gateway": ("fastapi", "fastapi_offline", "limits", "orjson", "pydantic_settings", "uvicorn"),

@@ -29,6 +29,7 @@ BASES = {
     "up": ["folder", "--host", "192.0.2.1"],
     "embed": ["pictures/a.png"],
     "classify": ["pictures/a.png", "--labels", "a,b"],
+    "bulk": ["pictures", "--out", "vectors"],
     "index": ["pictures"],
     "search": ["a"],
     "tag": ["--labels", "a"],
