@@ -49,6 +49,7 @@ from tritonclip_search.sources.item import age, is_live
 if TYPE_CHECKING:
     from tritonclip_search import Collection, Hit, Progress
     from tritonclip_search.indexing.report import OnProgress
+    from tritonclip_search.stores.store import Store as VectorStore
     from tritonclip_search.video.segmenting import Segment
 
 
@@ -125,6 +126,17 @@ class Place(Group):
         ):
             yield opened
 
+    @contextmanager
+    def store_alone(self) -> Iterator[tuple[VectorStore, str]]:
+        """The store and the collection's name, where nothing is to be embedded."""
+        from tritonclip_search.collection import open_named
+
+        opened, name = open_named(self.store, self.collection)
+        try:
+            yield opened, name
+        finally:
+            opened.close()
+
 
 @dataclass(frozen=True)
 class Question(Group, panel="What to look for"):
@@ -176,13 +188,21 @@ class Looks(Group, panel="How to look at it"):
 
 def index(
     sources: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             parser=ANY_NAME,
             help="Folders, pictures, videos, globs, tar shards, s3://, rtsp:// ... - reads stdin.",
         ),
-    ],
+    ] = None,
     *,
+    vectors: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            parser=ANY_NAME,
+            help="Instead: vectors that are there, as `bulk` and `embed` write Parquet.",
+        ),
+    ] = None,
     prune: Annotated[bool, typer.Option("--prune", help="Remove what has vanished.")] = False,
     retry: Annotated[
         bool, typer.Option("--retry", help="Try pictures again that could not be embedded.")
@@ -210,6 +230,12 @@ def index(
     What cannot be embedded is reported, and left alone until it changes; the exit status is then 1.
     What is interrupted goes on where it was when it is run again.
     """
+    if (sources is None) == (vectors is None):
+        raise InvalidArgument("say what to index: pictures and videos, or vectors with --from")
+    if vectors is not None:
+        _load(vectors, place, half=half, json=json)
+        return
+    assert sources is not None
     with (
         place.open(connection, half=half) as archive,
         _progress(quiet=json) as on_progress,
@@ -439,6 +465,46 @@ def _follow(
         on_segment=told,
         on_loss=lambda why: print(f"lost: {why}", file=sys.stderr, flush=True),
     )
+
+
+def _load(vectors: str, place: Place, *, half: bool, json: bool) -> None:
+    """Take vectors up that are there already, without a server."""
+    from rich import progress
+
+    from tritonclip_search.indexing.loading import load
+    from tritonclip_search.vector_files import find
+
+    files = find(vectors)
+    began = time.monotonic()
+    with (
+        place.store_alone() as (store, name),
+        progress.Progress(
+            progress.TextColumn("loading"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TimeRemainingColumn(),
+            console=output.console(stderr=True),
+            transient=True,
+            disable=json,
+        ) as bar,
+    ):
+        task = bar.add_task("", total=sum(file.rows for file in files))
+        loaded = load(
+            store,
+            name,
+            files,
+            vectors="float16" if half else "float32",
+            on_progress=lambda count: bar.update(task, completed=count),
+        )
+        method = store.method(name).name
+    rate = loaded / (time.monotonic() - began)
+    if json:
+        output.print_json({"collection": name, "loaded": loaded, "files": len(files)})
+    else:
+        output.console().print(
+            f"[bold]{loaded:,}[/] vectors of {len(files):,} files -> collection [bold]{name}[/], "
+            f"{method}  [dim]{rate:,.0f} a second[/]"
+        )
 
 
 def _sources(named: Sequence[str]) -> list[Any]:

@@ -76,10 +76,16 @@ def open_collection(
         InvalidArgument: the address or the name cannot be.
         StoreError: of the store.
     """
+    store, named = open_named(address, name)
+    return Collection(store, named, client, vectors)
+
+
+def open_named(address: str | StoreUrl, name: str | None) -> tuple[Store, str]:
+    """The store of a collection, and the collection's name; see `open_collection`."""
     url, named = (StoreUrl.parse(address) if isinstance(address, str) else address).split()
     if name is not None and named not in (None, name):
         raise InvalidArgument(f"the address ends in {named!r}, and the name is {name!r}; give one")
-    return Collection(open_store(url), check_name(name or named or DEFAULT_NAME), client, vectors)
+    return open_store(url), check_name(name or named or DEFAULT_NAME)
 
 
 class Collection:

@@ -63,7 +63,7 @@ class Description:
         """
         if model.fingerprint != self.space.fingerprint:
             raise SpaceMismatch(
-                f"collection {name!r} holds vectors of {self.space}, and the server embeds with "
+                f"collection {name!r} holds vectors of {self.space}, and this is of "
                 f"{model}; ask the server of the former, or index into another collection"
             )
 
