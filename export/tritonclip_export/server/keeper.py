@@ -190,7 +190,7 @@ class Keeper:
                 self._stopping |= told or os.getppid() != self._owner
             else:
                 time.sleep(_POLL)
-            fault = watch.fault() or (asking and asking.fault)
+            fault = watch.fault() or (asking.fault if asking else None)
         if server.poll() is None and not fault:
             self._ask_to_end(server, watch)
         with contextlib.suppress(ProcessLookupError):
