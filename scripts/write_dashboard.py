@@ -121,6 +121,39 @@ ROWS: dict[str, list[Panel]] = {
             "Milliseconds in the queue of each replica's slowest model.",
         ),
     ],
+    "The gateway": [
+        Panel(
+            "Answers",
+            "reqps",
+            {
+                "{{route}} {{status}}": "sum by (route, status) "
+                f"(rate(tritonclip_gateway_requests_total{{{POD}}}[{WINDOW}]))"
+            },
+        ),
+        Panel(
+            "One in a hundred takes longer than",
+            "s",
+            {
+                "{{route}}": "histogram_quantile(0.99, sum by (route, le) "
+                f"(rate(tritonclip_gateway_request_seconds_bucket{{{POD}}}[{WINDOW}])))"
+            },
+            "Until the end of the answer, waiting included.",
+        ),
+        Panel(
+            "In work or waiting",
+            "short",
+            {"{{pod}}": f"sum by (pod) (tritonclip_gateway_items_in_work{{{POD}}})"},
+            "Pictures and texts; where there are as many as `--queue` allows, 429 is the answer.",
+        ),
+        Panel(
+            "Told to come back",
+            "reqps",
+            {
+                "{{pod}}": "sum by (pod) "
+                f"(rate(tritonclip_gateway_queue_full_total{{{POD}}}[{WINDOW}]))"
+            },
+        ),
+    ],
     "Cache": [
         Panel(
             "Answers from the cache",
