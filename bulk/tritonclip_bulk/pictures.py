@@ -29,7 +29,7 @@ from tritonclip_search.sources.opening import read as read_file
 
 # Most of their time goes into waiting for a disk or a network.
 _THREADS = 8
-_AHEAD = 64
+_AHEAD = 16
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ RECEIPTS = "receipts"
 # Rows in one Parquet row group: at 768 dimensions some 12 MB.
 _ROW_GROUP = 4096
 # What a batch is filled up with at most: small pictures of some 100 bytes.
-_FILLING = 1 << 20
+_FILLING = 1 << 17
 
 
 @dataclass(frozen=True)
