@@ -13,6 +13,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -81,8 +82,9 @@ class Cluster:
 
 def _last(said: str) -> str:
     """The last of what Ray said of workers that died."""
-    lines = [line for line in said.splitlines() if "died" in line or "memory" in line]
-    return f". Ray says: {lines[-1].partition(') ')[2]:.500}" if lines else ""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", said).replace("(raylet) ", "")
+    lines = [line for line in plain.splitlines() if "died" in line or "memory" in line]
+    return f". Ray says: {lines[-1].partition('. ')[0]}" if lines else ""
 
 
 def _connected(address: str, scratch: str | None) -> Any:
