@@ -23,10 +23,10 @@ class TritonPythonModel:
     def initialize(self, args):
         """Open the graph in this folder on the device that the parameters name."""
         parameters = json.loads(args["model_config"])["parameters"]
+        threads = int(parameters["intra_op_threads"]["string_value"])
+        streams = cores.streams(threads) if "one_thread_a_run" in parameters else 1
         options = ort.SessionOptions()
-        options.intra_op_num_threads = cores.threads(
-            int(parameters["intra_op_threads"]["string_value"])
-        )
+        options.intra_op_num_threads = 1 if streams > 1 else cores.threads(threads)
         # Idle threads that spin take the cores that preprocessing needs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # A plan of the memory for every shape of input gains nothing and is kept for each.
@@ -54,8 +54,10 @@ class TritonPythonModel:
             read,
             written,
             parameters,
+            folder,
             on_gpu=on_gpu,
             rows_a_run=None if on_gpu else CPU_ROWS_A_RUN,
+            streams=streams,
         )
 
     def execute(self, requests):

@@ -4,6 +4,7 @@ Serves either tower: the tensor names come from the model.
 """
 
 import json
+import threading
 from pathlib import Path
 
 import cores
@@ -12,20 +13,20 @@ from answers import answering
 
 
 class TritonPythonModel:
-    """One instance: one compiled model and one request for inference."""
+    """One instance: one compiled model."""
 
     def initialize(self, args):
         """Compile the model in this folder, to be executed as the parameters say."""
         parameters = json.loads(args["model_config"])["parameters"]
         folder = Path(args["model_repository"]) / args["model_version"]
         precision = parameters["execution_precision"]["string_value"]
+        threads = int(parameters["intra_op_threads"]["string_value"])
+        streams = cores.streams(threads) if "one_thread_a_run" in parameters else 1
         openvino = _openvino()
         options = {
-            "PERFORMANCE_HINT": "LATENCY",
+            **({"NUM_STREAMS": streams} if streams > 1 else {"PERFORMANCE_HINT": "LATENCY"}),
             "INFERENCE_PRECISION_HINT": precision,
-            "INFERENCE_NUM_THREADS": cores.threads(
-                int(parameters["intra_op_threads"]["string_value"])
-            ),
+            "INFERENCE_NUM_THREADS": streams if streams > 1 else cores.threads(threads),
             # Instances are processes that do not know of each other: each would pin its threads to
             # the same cores, which preprocessing needs, too.
             "ENABLE_CPU_PINNING": False,
@@ -37,14 +38,16 @@ class TritonPythonModel:
                 f"{args['model_name']}: this CPU has no {precision}, so the encoder runs in "
                 f"{executed}: as exact, but slower"
             )
-        request = compiled.create_infer_request()
+        local = threading.local()  # each stream has a request for inference of its own
 
         def run(batch):
+            if not hasattr(local, "request"):
+                local.request = compiled.create_infer_request()
             # A copy, as the next inference overwrites OpenVINO's own.
-            return request.infer([batch], share_inputs=True)[0]
+            return local.request.infer([batch], share_inputs=True)[0]
 
         read, written = compiled.input(0).any_name, compiled.output(0).any_name
-        self.answer = answering(run, read, written, parameters)
+        self.answer = answering(run, read, written, parameters, folder, streams=streams)
 
     def execute(self, requests):
         """Answer each request with EMBEDDING [batch, dim], float32."""

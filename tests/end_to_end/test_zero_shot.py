@@ -103,7 +103,7 @@ def test_first_requests_that_come_together_embed_their_labels_once(server: Serve
     with triton_grpc.InferenceServerClient(server.grpc_url) as client:
 
         def texts() -> int:
-            statistics = client.get_inference_statistics("demo_text_tokenize", as_json=True)
+            statistics = client.get_inference_statistics("demo_text_encoder", as_json=True)
             return int(statistics["model_stats"][0].get("inference_count", 0))
 
         def ask(_: int) -> np.ndarray:

@@ -1,6 +1,8 @@
 """Texts of several lengths in one batch: the same embeddings, for less padding."""
 
 import itertools
+import threading
+import time
 from collections.abc import Callable
 from types import ModuleType
 
@@ -72,6 +74,61 @@ def test_the_id_that_ends_a_text_is_kept_where_it_pads_as_well(texts: ModuleType
 
     assert seen == [[[3, 9]], [[1, 5, 9]], [[2, 5, 6, 7, 9]]]
     assert embeddings.tolist() == [[1], [2], [3]]
+
+
+def test_streams_share_the_rows_of_a_batch(
+    texts: ModuleType, bundle: Callable[[str], Bundle]
+) -> None:
+    demo = bundle("demo")
+    transform = text_transform(demo.info.text, demo.path)
+    requests = [transform.pad([row]) for row in transform.encode(sample_texts())]
+    pad_id, encoder, threads = demo.info.text.pad_id, Encoder(demo), set()
+
+    def run(ids: np.ndarray) -> np.ndarray:
+        threads.add(threading.get_ident())
+        meeting.wait(10)  # so that each of them must be there
+        return encoder(ids)
+
+    together = texts.embed(requests, encoder, pad_id, False, 4096)
+    meeting = threading.Barrier(3)
+    shared = texts.embed(requests, run, pad_id, False, 4096, texts.Streams(3))
+
+    assert np.abs(shared - together).max() < 1e-6
+    assert len(threads) == 3
+    assert threading.get_ident() in threads
+
+
+def test_an_error_in_a_stream_is_raised_when_all_have_ended(texts: ModuleType) -> None:
+    ended: list[int] = []
+
+    def work(part: int) -> None:
+        if part == 1:
+            raise ValueError("id 999999 is not in the vocabulary")
+        time.sleep(0.05)
+        ended.append(part)
+
+    with pytest.raises(ValueError, match="999999"):
+        texts.Streams(3).do(work, [1, 2, 3])
+    assert sorted(ended) == [2, 3]
+    with pytest.raises(ValueError, match="999999"):
+        texts.Streams(3).do(work, [2, 1, 3])
+    assert sorted(ended) == [2, 2, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "count", "shares"),
+    [
+        ([7], 2, [(0, 1)]),
+        ([5, 77], 2, [(0, 1), (1, 2)]),
+        ([8, 8, 8, 8], 2, [(0, 2), (2, 4)]),
+        ([4, 4, 4, 4, 16], 2, [(0, 4), (4, 5)]),
+        ([9, 9, 9], 4, [(0, 1), (1, 2), (2, 3)]),
+    ],
+)
+def test_shares_have_about_as_many_tokens_each(
+    lengths: list[int], count: int, shares: list[tuple[int, int]], texts: ModuleType
+) -> None:
+    assert texts.shares(np.array(lengths), count) == shares
 
 
 @pytest.mark.parametrize("tokens_a_run", [0, 7, 24, 1000])

@@ -68,6 +68,8 @@ def _python(config: Any, encoder: Encoder, execution: Execution) -> None:
     _instances(config, "KIND_GPU" if device == "gpu" else "KIND_CPU", execution)
     config.parameters["device"].string_value = device
     config.parameters["intra_op_threads"].string_value = str(execution.threads or 0)
+    if device != "gpu":
+        _spread(config, encoder)
 
 
 def _openvino(config: Any, encoder: Encoder, execution: Execution) -> None:
@@ -76,6 +78,13 @@ def _openvino(config: Any, encoder: Encoder, execution: Execution) -> None:
     assert encoder.precision is not None  # as only engines may still be missing
     executed = EXECUTED_IN[encoder.precision]
     config.parameters["execution_precision"].string_value = executed
+    _spread(config, encoder)
+
+
+def _spread(config: Any, encoder: Encoder) -> None:
+    """Where threads are better used apart: only texts of any length are cut into parts."""
+    if "padding" in config.parameters and encoder.is_small:
+        config.parameters["one_thread_a_run"].string_value = "true"
 
 
 def _onnxruntime(config: Any, encoder: Encoder, execution: Execution) -> None:

@@ -15,7 +15,12 @@ from typing import Any
 from tritonclip_export.bundle import TOWERS, Bundle, Tokens
 from tritonclip_export.export import token_outputs
 from tritonclip_export.repository import encoder_configs, seal, warmup
-from tritonclip_export.repository.encoders import Encoder, encoders, takes_any_length
+from tritonclip_export.repository.encoders import (
+    Encoder,
+    encoders,
+    takes_any_length,
+    tokenizes,
+)
 from tritonclip_export.repository.execution import Execution
 from tritonclip_export.repository.heads import ServedHead
 from tritonclip_export.repository.plans import Item
@@ -56,6 +61,7 @@ class BundleModels:
         self.scores = [score for head in self.heads for score in head.scores]
         self.encoders = encoders(bundle, runtime, execution)
         self.any_length = takes_any_length(runtime, bundle.info)
+        self.one_text_model = tokenizes(runtime, execution)
         self.max_batch = min(encoder.max_batch for encoder in self.encoders.values())
         self.dims = {
             "PIXELS": [3, self.info.image.height, self.info.image.width],
@@ -97,14 +103,27 @@ class BundleModels:
         return config
 
     def _write(
-        self, model: str, config: Any, batches: Callable[[Item], Sequence[int]] = lambda _: (1,)
+        self,
+        model: str,
+        config: Any,
+        batches: Callable[[Item], Sequence[int]] = lambda _: (1,),
+        *,
+        warmed_up_as: Sequence[str] | None = None,
     ) -> Path:
-        """Write a model with its code, warmed up with `batches`; returns its version folder."""
+        """Write a model with its code; returns its version folder.
+
+        Args:
+            model: one of the skeletons' names.
+            config: of it.
+            batches: for its warm-up, for an item of some dims.
+            warmed_up_as: the models whose samples it is warmed up with; None for its own.
+        """
         skeleton = skeletons() / model
         folder: Path = self.folder / config.name
         version = folder / "1"
         version.mkdir(parents=True)
-        warmup.add(config, folder, warmup.samples_for(model, self.bundle), batches)
+        for name in (model,) if warmed_up_as is None else warmed_up_as:
+            warmup.add(config, folder, warmup.samples_for(name, self.bundle), batches)
         text = seal.sealed(config, comments(skeleton / "config.pbtxt"))
         (folder / "config.pbtxt").write_text(text, encoding="utf-8")
         if config.backend == "python":
@@ -124,7 +143,10 @@ class BundleModels:
 
     def _text_tokenize(self) -> None:
         values = parameters.text_tokenize(self.info.text, self.limits, any_length=self.any_length)
-        version = self._write("text_tokenize", self._config("text_tokenize", values))
+        config = self._config("text_tokenize", values)
+        # Where few texts come to it, its tokenizer takes no memory until one does.
+        warmed_up_as = () if self.one_text_model else None
+        version = self._write("text_tokenize", config, warmed_up_as=warmed_up_as)
         _copy("image_preprocess/1/lane.py", version)
         self._link_tokenizer(version)
 
@@ -135,7 +157,10 @@ class BundleModels:
         )
         config = self._config("text_windows", values)
         config.output[0].dims[:] = [-1, info.dim]
-        version = self._write("text_windows", config)
+        self._add_tokenizer(self._write("text_windows", config))
+
+    def _add_tokenizer(self, version: Path) -> None:
+        """To a model that is not `text_tokenize`."""
         _copy("text_tokenize/1/tokens.py", version)
         self._link_tokenizer(version)
 
@@ -177,7 +202,10 @@ class BundleModels:
         if self.heads:
             described |= parameters.scores(self.scores)
         for model in TOWERS:
-            self._write(model, self._config(model, described))
+            config = self._config(model, described)
+            if model == "text" and self.one_text_model:
+                _leave_out_tokenizing(config)
+            self._write(model, config)
 
     def _image_scores(self) -> None:
         files = {f"{place}.safetensors": head.file for place, head in enumerate(self.heads)}
@@ -192,13 +220,24 @@ class BundleModels:
         if encoder.tower == "text" and self.any_length:
             values["padding"] = self._padding()
         model = f"{encoder.tower}_encoder"
+        takes_texts = encoder.tower == "text" and self.one_text_model
+        if takes_texts:
+            values |= parameters.text_tokenize(
+                self.info.text, self.limits, any_length=self.any_length
+            )
         config = self._config(model, values)
+        if takes_texts:
+            _take_texts(config)
         encoder_configs.complete(config, encoder, self.runtime, self.execution)
         version = self._write(
             model,
             config,
             lambda item: encoder_configs.warmup_batches(encoder, item, self.max_batch),
+            warmed_up_as=("text_encoder", "text_tokenize") if takes_texts else None,
         )
+        if takes_texts:
+            self._add_tokenizer(version)
+            _copy("image_preprocess/1/lane.py", version)
         for name, source in encoder.files.items():
             link(source, version / name)
         if self.runtime in IN_PYTHON:
@@ -212,6 +251,21 @@ class BundleModels:
         text = self.info.text
         (ids,) = code.text_transform(text, self.bundle.path).encode([warmup.TEXT])
         return parameters.padding(text, ends_with_pad=ids[-1] == text.pad_id)
+
+
+def _take_texts(config: Any) -> None:
+    """Let the text encoder take TEXT in place of TOKEN_IDS."""
+    config.input.add().CopyFrom(read_config(skeletons() / "text_tokenize/config.pbtxt").input[0])
+    for tensor in config.input:
+        tensor.optional = True
+
+
+def _leave_out_tokenizing(config: Any) -> None:
+    """Give the ensemble's TEXT to the text encoder."""
+    tokenize, encode = config.ensemble_scheduling.step
+    encode.input_map.clear()
+    encode.input_map.update(tokenize.input_map)
+    config.ensemble_scheduling.step.remove(tokenize)
 
 
 def _copy_code(library: str, version: Path) -> None:

@@ -26,12 +26,14 @@ class Machine:
         gpus: that the encoder runs on, with all its instances on each; 0 for the CPU.
         max_batch: the largest batch that the encoder takes.
         concurrency: requests in flight.
+        fed: whether another model stands before the encoder.
     """
 
     cores: int
     gpus: int
     max_batch: int
     concurrency: int
+    fed: bool = True
 
 
 @dataclass(frozen=True)
@@ -50,19 +52,19 @@ class Axis:
 
 def axes(machine: Machine) -> list[Axis]:
     """The axes of a coordinate search."""
-    feeders = Axis("instances before", lambda best: _feeders(best, machine))
+    feeders = [Axis("instances before", lambda best: _feeders(best, machine))] * machine.fed
     batching = [
         Axis("queue delay", lambda best: _delays(best, machine)),
         Axis("preferred batches", lambda best: _preferred(best, machine)),
     ]
     if machine.gpus:
         # There, a GPU waits for pixels sooner than anything else.
-        return [Axis("instances", _on_gpu), feeders, *batching]
+        return [Axis("instances", _on_gpu), *feeders, *batching]
     on_cpu = [
         Axis("instances and threads", lambda best: _on_cpu(best, machine)),
         Axis("threads", lambda best: _fewer_threads(best, machine)),
     ]
-    return [*on_cpu, *batching, feeders]
+    return [*on_cpu, *batching, *feeders]
 
 
 def _on_gpu(best: Setting) -> list[Ladder]:

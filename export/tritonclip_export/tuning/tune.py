@@ -183,7 +183,13 @@ class _Run:
             measurements.append(self._measured(endpoint, workload, window))
             return measurements[-1]
 
-        machine = Machine(cores.usable(), _gpus(encoder), encoder.max_batch_size, self.concurrency)
+        machine = Machine(
+            cores=cores.usable(),
+            gpus=_gpus(encoder),
+            max_batch=encoder.max_batch_size,
+            concurrency=self.concurrency,
+            fed="TEXT" not in {tensor.name for tensor in encoder.input},
+        )
         outcome = search(
             baseline,
             axes(machine),

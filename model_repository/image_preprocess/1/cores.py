@@ -28,6 +28,11 @@ def threads(wanted: int) -> int:
     return cores if wanted == 0 and cores < (os.cpu_count() or 1) else wanted
 
 
+def streams(wanted: int) -> int:
+    """How many threads that is, where a library is not asked but each runs for itself."""
+    return wanted or usable()
+
+
 def _allowed() -> int:
     if hasattr(os, "sched_getaffinity"):  # Linux; the toolchain reads this file elsewhere, too
         return len(os.sched_getaffinity(0))

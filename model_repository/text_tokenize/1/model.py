@@ -4,39 +4,36 @@ A request with long texts is answered when they are done, and the rest of its ba
 """
 
 import json
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
 from lane import Lane
-from tokens import BadTextError, TextTransform, length
-
-# What takes some 10 ms to clean and more; captions have a tenth.
-LONG_CHARACTERS = 4096
+from tokens import BadTextError, TextTransform, are_long, length
 
 
 class TritonPythonModel:
     """One instance: a tokenizer and its cleaning rules."""
 
     def initialize(self, args):
-        """Read the cleaning rules from the parameters and the tokenizer from this folder."""
-        self.transform = TextTransform.from_parameters(
-            json.loads(args["model_config"])["parameters"],
-            Path(args["model_repository"]) / args["model_version"] / "tokenizer.json",
-        )
+        """Read the parameters."""
+        self.parameters = json.loads(args["model_config"])["parameters"]
+        self.folder = Path(args["model_repository"]) / args["model_version"]
         self.lane = Lane(1)
+
+    @cached_property
+    def transform(self):
+        """The tokenizer, when the first text comes: where encoders take texts, few come here."""
+        return TextTransform.from_parameters(self.parameters, self.folder / "tokenizer.json")
 
     def execute(self, requests):
         """Answer each request with what it asks for, or with an error.
 
         TOKEN_IDS [batch, length] and TOKENS [batch, 1], both int32.
         """
-        decoded = [
-            self._decode(pb_utils.get_input_tensor_by_name(request, "TEXT").as_numpy().reshape(-1))
-            for request in requests
-        ]
-        short = [texts for texts in decoded if isinstance(texts, list) and not _are_long(texts)]
+        decoded = [self._decode(request) for request in requests]
+        short = [texts for texts in decoded if isinstance(texts, list) and not are_long(texts)]
         encodings = iter(self.transform.tokenize([text for texts in short for text in texts]))
         return [
             self._respond(request, texts, encodings)
@@ -51,7 +48,7 @@ class TritonPythonModel:
         """The response, with the next of `encodings`; None if it comes later."""
         if isinstance(texts, pb_utils.TritonError):
             return pb_utils.InferenceResponse(error=texts)
-        if not _are_long(texts):
+        if not are_long(texts):
             return self._answer(request, [next(encodings) for _ in texts])
         return self.lane.take(
             request,
@@ -71,18 +68,10 @@ class TritonPythonModel:
             tensors.append(pb_utils.Tensor("TOKENS", counts))
         return pb_utils.InferenceResponse(tensors)
 
-    def _decode(self, values):
+    def _decode(self, request):
         """The strings of one request, or the error that names those that are none."""
-        texts, bad = [], []
-        for i, value in enumerate(values):
-            try:
-                texts.append(self.transform.decode(value))
-            except BadTextError as error:
-                bad.append(f"text {i}: {error}")
-        if bad:
-            return pb_utils.TritonError("\n".join(bad), pb_utils.TritonError.INVALID_ARG)
-        return texts
-
-
-def _are_long(texts):
-    return any(len(text) > LONG_CHARACTERS for text in texts)
+        values = pb_utils.get_input_tensor_by_name(request, "TEXT").as_numpy().reshape(-1)
+        try:
+            return self.transform.texts(values)
+        except BadTextError as error:
+            return pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)

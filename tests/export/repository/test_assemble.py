@@ -10,7 +10,8 @@ import pytest
 from tritonclip_export.bundle import Bundle
 from tritonclip_export.errors import BundleError, RepositoryError
 from tritonclip_export.repository.assemble import Missing, assemble
-from tritonclip_export.repository.runtimes import Runtime
+from tritonclip_export.repository.execution import Execution
+from tritonclip_export.repository.runtimes import Device, Runtime
 from tritonclip_export.repository.wiring import check_repository
 from tritonclip_export.served.model_config import read_config
 from tritonclip_export.served.parameters import PREPROCESS, Limits
@@ -69,6 +70,33 @@ def test_configs_carry_what_the_bundle_says(
     else:
         assert all(path.is_file() for path in expected)
         assert not done.missing
+
+
+@pytest.mark.parametrize(
+    ("runtime", "device", "steps"),
+    [
+        ("python", "cpu", ["text_encoder"]),
+        ("python", "gpu", ["text_tokenize", "text_encoder"]),
+        ("onnxruntime", "cpu", ["text_tokenize", "text_encoder"]),
+    ],
+)
+def test_an_encoder_in_python_on_a_cpu_tokenizes_itself(
+    runtime: Runtime, device: Device, steps: list[str], resnet: Bundle, tmp_path: Path
+) -> None:
+    execution = Execution(device=device, precision="fp32")
+    assemble([resnet], tmp_path / "r", runtime=runtime, execution=execution)
+
+    ensemble, encoder, tokenizer = (
+        read_config(tmp_path / "r" / f"resnet_{model}" / "config.pbtxt")
+        for model in ("text", "text_encoder", "text_tokenize")
+    )
+    assert [step.model_name for step in ensemble.ensemble_scheduling.step] == [
+        f"resnet_{step}" for step in steps
+    ]
+    alone = len(steps) == 1
+    assert [tensor.name for tensor in encoder.input] == ["TOKEN_IDS", "TEXT"][: 1 + alone]
+    assert all(tensor.optional == alone for tensor in encoder.input)
+    assert len(tokenizer.model_warmup) == (not alone)
 
 
 def test_a_fixed_length_tower_gets_a_fixed_length(
@@ -213,7 +241,7 @@ def test_a_damaged_bundle_is_refused_and_the_repository_stays(
     ("model", "old", "new", "message"),
     [
         ("image_encoder", "dims: 64\n", "dims: 65\n", r"image.*wants"),
-        ("text_tokenize", 'name: "TOKEN_IDS"', 'name: "IDS"', "no output TOKEN_IDS"),
+        ("image_preprocess", 'name: "PIXELS"', 'name: "X"', "no output PIXELS"),
         ("image", "resnet_image_encoder", "resnet_other", "resnet_other does not exist"),
         ("text", "max_batch_size: 32", "max_batch_size: 64", "batches of 64"),
         ("zero_shot", 'name: "resnet_zero_shot"', 'name: "x"', "calls it 'x'"),

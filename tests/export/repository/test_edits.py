@@ -136,7 +136,7 @@ parameters { key: "intra_op_threads" value { string_value: "3" } }
 def test_an_overlay_is_merged_lists_are_replaced_and_it_is_recorded(
     reassemble: Callable[..., Assembled], repository: Path, tmp_path: Path
 ) -> None:
-    before = read_config(file(repository, "text_encoder"))
+    before, ensemble = (read_config(file(repository, m)) for m in ("text_encoder", "text"))
     folder = overlays(
         tmp_path / "overlays", text_encoder=OVERLAY, text="response_cache { enable: false }"
     )
@@ -155,7 +155,7 @@ def test_an_overlay_is_merged_lists_are_replaced_and_it_is_recorded(
     assert after.model_warmup == before.model_warmup
     text = read_config(file(repository, "text"))
     assert not text.response_cache.enable
-    assert len(text.ensemble_scheduling.step) == 2
+    assert text.ensemble_scheduling == ensemble.ensemble_scheduling
 
 
 def test_an_overlay_that_is_not_named_again_is_missed(
