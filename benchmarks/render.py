@@ -11,6 +11,7 @@ from pathlib import Path
 from benchmarks import record
 from benchmarks.gpu import page as gpu
 from benchmarks.pages import (
+    changes,
     comparison,
     fleet,
     gateway,
@@ -27,7 +28,7 @@ from benchmarks.pages import (
 
 PAGES = (
     *(performance, comparison, limits, models, preprocessing, search, stores, moderation, fleet),
-    *(video, reliability, gateway, gpu),
+    *(video, reliability, gateway, changes, gpu),
 )
 
 

@@ -144,11 +144,11 @@ def _row(subject: Subject, embed: in_process.Embed, workload: Workload, load: in
         raise BenchmarkError("the server's process cannot be found, so its CPU time is unknown")
     measure(service, workload, pool, WARM_UP, concurrency=load)
     counted = service.statistics()
-    before = _seconds(service.pid, pool)
+    before = seconds_by_model(service.pid, pool)
     found = measure(service, workload, pool, Protocol(0.0, subject.seconds, 1), concurrency=load)
     # Both cover every request, those too that ended after the measured time.
     steps = {step.model: step for step in triton.steps(counted, service.statistics())}
-    after = _seconds(service.pid, pool)
+    after = seconds_by_model(service.pid, pool)
     model = f"{subject.bundle.name}_{workload.kind}"
     used = {name: 1e3 * (after[name] - before[name]) / steps[model].requests for name in before}
     batch = steps[f"{model}_encoder"].batch
@@ -173,7 +173,7 @@ def _row(subject: Subject, embed: in_process.Embed, workload: Workload, load: in
     )
 
 
-def _seconds(server: int, pool: Workers) -> dict[str, float]:
+def seconds_by_model(server: int, pool: Workers) -> dict[str, float]:
     """CPU time so far of each model, by its name, of tritonserver itself and of the generator."""
     found = {GENERATOR: math.fsum(cpu_seconds(pool.pids).values()), TRITONSERVER: 0.0}
     for pid, seconds in cpu_seconds([server]).items():
