@@ -11,6 +11,7 @@ from pathlib import Path
 from benchmarks import record
 from benchmarks.gpu import page as gpu
 from benchmarks.pages import (
+    bulk,
     changes,
     comparison,
     fleet,
@@ -28,7 +29,7 @@ from benchmarks.pages import (
 
 PAGES = (
     *(performance, comparison, limits, models, preprocessing, search, stores, moderation, fleet),
-    *(video, reliability, gateway, changes, gpu),
+    *(video, reliability, gateway, changes, gpu, bulk),
 )
 
 
