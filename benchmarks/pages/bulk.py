@@ -39,7 +39,7 @@ def _figures(result: dict[str, Any]) -> Iterator[str]:
         "same cores. Whole commands, start to end, in turns "
         "([results](../benchmarks/results/bulk.json) of `python -m benchmarks.studies.bulk`). "
         "Memory is of the command with all its processes, shared pages counted once, without the "
-        "server's."
+        "server's. Other work was running: compare within the table."
     )
     yield ""
     base = median(cost["ways"]["embed"]["seconds"])
@@ -56,23 +56,23 @@ def _figures(result: dict[str, Any]) -> Iterator[str]:
         ],
     )
     yield ""
-    alone = median(cost["ways"]["bulk"]["seconds"])
     killed = sum(cost["killed_seconds"])
     yield (
         f"Killed when half of its shards were done and run again, `bulk` took {killed:.1f} s in "
-        f"all, {killed - alone:+.1f} s beside not being killed: what was in work is done anew. "
+        "all: what was in work is done anew. "
         f"Ray takes {shard['ray_start']:.0f} s to start on this machine and "
         f"{1000 * (shard['ray'] - shard['here']):.0f} ms more for each shard, which has "
         f"{1000 * shard['here']:.0f} ms of its own besides embedding."
     )
     yield ""
-    yield "Vectors of 512 numbers that `index --from` loads in a second, ids and fields with them:"
-    yield ""
-    yield from table(
-        ("store", "a second"),
-        [(name, f"{rate:,.0f}") for name, rate in figures["loading"].items()],
-    )
-    yield ""
+    if "loading" in figures:
+        yield "Vectors of 512 numbers that `index --from` loads in a second, with ids and fields:"
+        yield ""
+        yield from table(
+            ("store", "a second"),
+            [(name, f"{rate:,.0f}") for name, rate in figures["loading"].items()],
+        )
+        yield ""
     yield (
         "A billion pictures on more workers, simulated: shards of 10,000 at 400 a second and "
         "worker, times that vary by a fifth, one shard in a hundred takes five times as long, Ray "
