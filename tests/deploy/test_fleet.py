@@ -1,4 +1,4 @@
-"""Two servers behind one name, as the chart has them, under load, and a Prometheus that watches.
+"""Two servers behind one name, as the chart has them, a gateway, and a Prometheus that watches.
 
 The load grows, then the servers are restarted one after the other. What was asked of them, and
 every query of the dashboard, the alerts and the autoscaling, is looked at afterwards.
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+import httpx
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -21,6 +22,7 @@ import yaml
 
 from charts import DEPLOY, one, render
 from dns_server import DnsServer
+from gateways import running
 from prometheus import Prometheus
 from tritonclip import Client
 from tritonclip.endpoint import Endpoint, parse_endpoint
@@ -42,12 +44,16 @@ ARGUMENTS = (
     "--metrics-config=summary_latencies=true",
 )
 PODS = {"127.0.0.1": "demo-tritonclip-server-a", "127.0.0.2": "demo-tritonclip-server-b"}
+NAME = "clip-server.test"
 TEXT = "a rocket"
 
 
 @dataclass
 class Load:
-    """Callers who ask one thing after the other until they are told to stop."""
+    """Callers who ask one thing after the other until they are told to stop.
+
+    They ask the gateway where `url` is one of HTTP.
+    """
 
     url: str
     callers: int
@@ -71,6 +77,9 @@ class Load:
             thread.join()
 
     def _ask(self) -> None:
+        if self.url.startswith("http://"):
+            self._ask_gateway()
+            return
         with Client(self.url, model="demo") as clip:
             while not self._over.wait(self.pause):
                 try:
@@ -81,6 +90,18 @@ class Load:
                     self.answers += 1
                     if not np.allclose(vector, self.expected, atol=1e-6):
                         self.wrong.append("another vector")
+
+    def _ask_gateway(self) -> None:
+        body = {"model": "demo", "input": TEXT}
+        with httpx.Client(base_url=self.url, timeout=30) as http:
+            while not self._over.wait(self.pause):
+                answer = http.post("/v1/embeddings", json=body)
+                if answer.status_code != 200:
+                    self.wrong.append(answer.text)
+                    continue
+                self.answers += 1
+                if not np.allclose(answer.json()["data"][0]["embedding"], self.expected, atol=1e-6):
+                    self.wrong.append("another vector")
 
 
 @dataclass
@@ -125,8 +146,8 @@ class Observed:
     """When there had been few requests, in seconds since 1970."""
     busy: float
     """When there had been many."""
-    restarted: Load
-    """While both servers were restarted."""
+    restarted: tuple[Load, Load]
+    """While both servers were restarted: of the servers, and of the gateway."""
     before: dict[str, int]
     after: dict[str, int]
 
@@ -153,32 +174,44 @@ def observed(
             for address, port in zip(PODS, metrics, strict=True)
         }
         dns = stack.enter_context(DnsServer(list(servers)))
-        watched = {PODS[address]: server.metrics_url for address, server in servers.items()}
-        prometheus = stack.enter_context(Prometheus(folder / "prometheus", watched))
-        resolved = property(lambda self: f"dns://127.0.0.1:{dns.port}/{self.host}:{self.port}")
+        asked = f"dns://127.0.0.1:{dns.port}/"
+        resolved = property(
+            lambda self: f"{asked if self.host == NAME else ''}{self.host}:{self.port}"
+        )
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         patch.setattr(Endpoint, "authority", resolved)
-        fleet = Fleet(f"clip-server.test:{grpc}", dns, servers)
+        # As the chart has it, through the name of the service.
+        gateway = stack.enter_context(running(triton=(f"{NAME}:{grpc}",)))
+        watched = {PODS[address]: server.metrics_url for address, server in servers.items()}
+        watched["demo-tritonclip-gateway"] = gateway.url.removeprefix("http://")
+        prometheus = stack.enter_context(Prometheus(folder / "prometheus", watched))
+        fleet = Fleet(f"{NAME}:{grpc}", dns, servers)
 
         with Client(fleet.url, model="demo", concurrency=32, batch_size=1) as clip:
             expected = clip.embed_texts(TEXT)
             with Load(fleet.url, 1, expected, pause=0.05):
                 time.sleep(2.5)
             quiet, before = time.time(), fleet.answered()
-            for _ in clip.stream_images(list(twemoji.values())[:1000]):
-                pass
+            with Load(gateway.url, 1, expected, pause=0.05):
+                for _ in clip.stream_images(list(twemoji.values())[:1000]):
+                    pass
             time.sleep(1)  # until it is looked at
             busy = time.time()
-        with Load(fleet.url, 4, expected, pause=0.005) as restarted:
+        with (
+            Load(fleet.url, 4, expected, pause=0.005) as direct,
+            Load(gateway.url, 2, expected, pause=0.02) as through_gateway,
+        ):
             for address in servers:
                 fleet.restart(address)
             time.sleep(4 * AGE)
+        restarted = direct, through_gateway
         yield Observed(prometheus, quiet, busy, restarted, before, fleet.answered())
 
 
 def test_a_rolling_restart_under_load_fails_no_request(observed: Observed) -> None:
-    assert observed.restarted.wrong == []
-    assert observed.restarted.answers > 100
+    for load in observed.restarted:
+        assert load.wrong == []
+        assert load.answers > 100
     # Both have come back into service.
     assert all(count > 10 for count in observed.after.values())
 

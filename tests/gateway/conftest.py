@@ -3,40 +3,23 @@
 from __future__ import annotations
 
 import base64
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import httpx
 import pytest
 from openai import OpenAI
 
+from gateways import running
 from tritonclip import Client
 from tritonclip_export.server.server import Server
 from tritonclip_gateway.serving import HttpServer
-from tritonclip_gateway.settings import Settings
 from tritonclip_search import open_collection
 
 NAMES = ("cat", "dog", "tangerine", "lemon", "red apple", "rocket", "octopus", "guitar", "castle")
 
 Start = Callable[..., AbstractContextManager[HttpServer]]
-
-
-@contextmanager
-def running(**settings: object) -> Iterator[HttpServer]:
-    """A gateway in a thread, on a free port."""
-    started = threading.Event()
-    server = HttpServer(Settings(**{"port": 0, **settings}), lambda _: started.set())
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        assert started.wait(30)
-        yield server
-    finally:
-        server.should_exit = True
-        thread.join(30)
-    assert not thread.is_alive()
 
 
 @pytest.fixture(scope="session")
