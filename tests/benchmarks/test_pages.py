@@ -75,7 +75,10 @@ def test_every_page_is_what_the_committed_results_render_to(committed: dict[str,
     assert set(pages) == {
         *("performance.md", "models.md", "preprocessing.md", "gpu.md", "search.md", "stores.md"),
         *("moderation.md", "reliability.md", "video.md", "gateway.md", "bulk.md"),
-        *(f"performance/{name}.md" for name in ("comparison", "inputs", "rates", "limits")),
+        *(
+            f"performance/{name}.md"
+            for name in ("changes", "comparison", "inputs", "rates", "limits")
+        ),
     }
 
 
