@@ -42,9 +42,11 @@ test-milvus: $(READY)
 	unshare --net --map-root-user sh -c \
 	  'ip link set lo up && $(BIN)/python -m pytest tests/search/stores -k "milvus and not lite"'
 
-# Servers broken again and again under load, for TORTURE_SECONDS; ten of them are in `make test`.
+# Servers broken again and again under load for TORTURE_SECONDS, sent TORTURE_ITEMS broken pictures and as
+# many texts, and TORTURE_REQUESTS requests: hours in all. Short forms are in `make test`.
 torture: $(READY)
-	TORTURE_SECONDS=$${TORTURE_SECONDS:-1200} $(BIN)/python -m pytest tests/torture -s
+	TORTURE_SECONDS=$${TORTURE_SECONDS:-1200} TORTURE_ITEMS=$${TORTURE_ITEMS:-100000} \
+	TORTURE_REQUESTS=$${TORTURE_REQUESTS:-1000000} $(BIN)/python -m pytest tests/torture -s
 
 # The Dockerfile's packages are found for the image's Python, and the served models run on them.
 container-conditions: $(READY) $(CONTAINER)/.installed

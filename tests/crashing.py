@@ -67,7 +67,7 @@ def crash_at(number: int, step: Step, repository: Path, *, publishing_only: bool
     """Run `step` in a process that dies before its nth operation; whether it came so far."""
     child = os.fork()
     if child == 0:
-        _die_at(number, str(repository), publishing_only=publishing_only)
+        die_at(number, str(repository), publishing_only=publishing_only)
         step(repository)
         os._exit(0)
     _, status = os.waitpid(child, 0)
@@ -76,7 +76,7 @@ def crash_at(number: int, step: Step, repository: Path, *, publishing_only: bool
     return code == KILLED
 
 
-def _die_at(number: int, repository: str, *, publishing_only: bool) -> None:
+def die_at(number: int, repository: str, *, publishing_only: bool) -> None:
     left = [number]
 
     def count(*_: object) -> None:
