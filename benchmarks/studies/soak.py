@@ -82,8 +82,7 @@ def soak(
     looks: list[dict[str, float]] = []
     drawn, start = Requests(seed), time.monotonic()
     left = iter(range(requests))
-    # Without the response cache, which takes its 64 MiB little by little.
-    with Server(repository, ports=Ports(0, 0, 0), cache_bytes=0, log=lambda _: None) as server:
+    with Server(repository, ports=Ports(0, 0, 0), log=lambda _: None) as server:
 
         def send(caller: int) -> Counter[str]:
             outcomes: Counter[str] = Counter()
