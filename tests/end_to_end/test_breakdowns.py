@@ -87,11 +87,11 @@ def test_a_stream_goes_on_through_a_restart_without_a_gap_or_a_repetition(
     np.testing.assert_allclose(rows, expected, atol=1e-5)
 
 
-# Of a model that a text makes hang.
+# Of a model that a picture makes hang.
 HANG = """def execute(self, requests):
         for request in requests:
-            text = pb_utils.get_input_tensor_by_name(request, "TEXT").as_numpy().item(0)
-            if text == b"hang":
+            image = pb_utils.get_input_tensor_by_name(request, "IMAGE").as_numpy().item(0)
+            if image == b"hang":
                 __import__("time").sleep(3600)
 """
 
@@ -100,7 +100,7 @@ def test_a_model_that_runs_and_does_nothing_is_found_by_asking(
     bundle: Callable[[str], object], tmp_path: Path
 ) -> None:
     assemble([bundle("demo")], tmp_path / "repository", runtime="python")
-    code = tmp_path / "repository" / "demo_text_tokenize" / "1" / "model.py"
+    code = tmp_path / "repository" / "demo_image_preprocess" / "1" / "model.py"
     code.write_text(code.read_text().replace("def execute(self, requests):\n", HANG))
     said: list[str] = []
     with (
@@ -109,14 +109,12 @@ def test_a_model_that_runs_and_does_nothing_is_found_by_asking(
         ) as server,
         Client(server.grpc_url, timeout=60) as client,
     ):
-        before = client.embed_texts("a cat")
-        with Client(server.grpc_url, timeout=0.5) as other, pytest.raises(RequestTimeout):
-            other.embed_texts("hang")
-        # The first of them is in no cache.
-        _, again = client.embed_texts(["a dog", "a cat"])
-        np.testing.assert_allclose(again, before, atol=1e-6)
+        before = client.embed_images(sample_images()[0])
+        with Client(server.grpc_url, timeout=2) as other, pytest.raises(RequestTimeout):
+            other.embed_images(b"hang")
+        np.testing.assert_allclose(client.embed_images(sample_images()[0]), before, atol=1e-6)
 
-    assert "demo_text_tokenize does not answer: starting the server again" in said
+    assert "demo_image_preprocess does not answer: starting the server again" in said
 
 
 def test_health_tells_of_a_dead_process_while_the_server_calls_itself_ready(

@@ -94,10 +94,6 @@ def check(server: str, timeout: float) -> list[str]:
     return names
 
 
-# What an ensemble's request passes.
-_STEPS = {"IMAGE": ("preprocess", "encoder"), "TEXT": ("tokenize", "encoder")}
-
-
 def silent_model(server: str, timeout: float) -> str | None:
     """A model that does nothing for `timeout` seconds while a picture or a word waits for it.
 
@@ -112,7 +108,7 @@ def silent_model(server: str, timeout: float) -> str | None:
     except TimeoutError:
         return "tritonserver"
     for model, tensor, item in (item for name in names for item in items(name)):
-        steps = [f"{model}_{step}" for step in _STEPS[tensor]]
+        steps = _steps(server, model, timeout)
         before = [_executions(server, step, timeout) for step in steps]
         try:
             embed(server, model, tensor, item, timeout)
@@ -121,6 +117,12 @@ def silent_model(server: str, timeout: float) -> str | None:
                 if _executions(server, step, timeout) == count:
                     return step
     return None
+
+
+def _steps(server: str, ensemble: str, timeout: float) -> list[str]:
+    """The models that a request to an ensemble passes."""
+    config = json.loads(ask(server, f"/v2/models/{ensemble}/config", b"", timeout, {}))
+    return [step["model_name"] for step in config["ensemble_scheduling"]["step"]]
 
 
 def _executions(server: str, model: str, timeout: float) -> int:
