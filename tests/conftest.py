@@ -13,9 +13,15 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
+
+from readiness import until_ready
+
+if TYPE_CHECKING:
+    from tritonclip_export.server.server import Server
 
 # A shell's background jobs are started with SIGINT ignored and hand that down, and some tests
 # interrupt what they start.
@@ -24,6 +30,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 ROOT = Path(__file__).parents[1]
 DEMO_CHECKPOINT = ROOT / "demo" / "checkpoint"
+SHARED: list[Server] = []
+"""The server of all tests, while it runs."""
 
 
 @pytest.fixture(scope="session")
@@ -139,13 +147,26 @@ def repository(bundle: Callable[[str], object], tmp_path_factory: pytest.TempPat
 
 @pytest.fixture(scope="session")
 def server(repository: Path) -> Iterator[object]:
-    """A server of that repository on free ports."""
+    """A server of that repository on free ports, started again when it breaks, as `serve` does.
+
+    Triton 2.51 ends with a segmentation fault now and then when a client goes away.
+    """
     from tritonclip_export.server.ports import Ports
     from tritonclip_export.server.server import Server
 
-    with Server(repository, ports=Ports(0, 0, 0)) as running:
+    with Server(repository, ports=Ports(0, 0, 0), restart=True) as running:
+        SHARED.append(running)
         yield running
+        SHARED.clear()
         running.wait(0)  # says how it ended, should it have done so by itself
+
+
+@pytest.fixture(autouse=True)
+def server_is_back(request: pytest.FixtureRequest) -> None:
+    """Begin once the shared server is well, which the test before may have broken."""
+    if "server" in request.fixturenames:
+        for shared in SHARED:
+            until_ready(shared.http_url)
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def test_the_probe_fails_when_a_process_behind_a_model_has_died(
     server: Server, probe: Callable[[Server], subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
     well = probe(server)
-    os.kill(stub_of(tmp_path / "repository" / "demo_text_tokenize"), signal.SIGKILL)
+    os.kill(stub_of(tmp_path / "repository" / "demo_text_encoder"), signal.SIGKILL)
     broken = probe(server)
 
     assert (well.returncode, well.stderr) == (0, "")

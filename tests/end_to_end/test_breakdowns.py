@@ -46,7 +46,7 @@ def break_model(server: Server, name: str, number: int) -> None:
 
 @pytest.mark.parametrize(
     ("model", "number"),
-    [("demo_text_tokenize", signal.SIGKILL), ("demo_image_encoder", signal.SIGSTOP)],
+    [("demo_text_encoder", signal.SIGKILL), ("demo_image_encoder", signal.SIGSTOP)],
 )
 def test_requests_outlast_a_breakdown_in_every_client(
     model: str, number: int, server: Server

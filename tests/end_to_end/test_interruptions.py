@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from readiness import until_ready
 from tritonclip_cli.journal import path_for
 from tritonclip_export.bench.results import Report
 from tritonclip_export.bundle import Bundle
@@ -32,6 +33,7 @@ def embed(server: Server, tmp_path: Path, environment: dict[str, str]) -> Embed:
     """Runs `embed` on texts, a line each, in `tmp_path`."""
 
     def embed(*arguments: object, texts: list[str] = TEXTS, **more: object) -> object:
+        until_ready(server.http_url)  # one that ended early may have broken it
         where = ("--url", server.grpc_url, "--model", "demo")
         return subprocess.run(
             [TRITONCLIP, "embed", "-", "--text", *map(str, arguments), *where],

@@ -237,7 +237,7 @@ def test_another_model_is_refused_with_both_names(
 def test_pictures_that_are_turned_first_are_another_space(client: Client) -> None:
     upright = Space.of(replace(client.info(), orient=True))
 
-    with pytest.raises(SpaceMismatch, match=r"dim, exact\), and the server .* exact, oriented\)"):
+    with pytest.raises(SpaceMismatch, match=r"dim, exact\), and this is of .* exact, oriented\)"):
         Description(Space.of(client.info())).check("holidays", upright)
 
 

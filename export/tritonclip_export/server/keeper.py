@@ -39,8 +39,8 @@ _POLL = 0.1
 _LOOK = 1.0
 _SETTLED_SECONDS = 5.0
 # How long a process must have been seen dead or stopped. A stub that Triton ends, when it unloads a
-# model, is dead for some milliseconds before Triton collects it.
-_DEAD_SECONDS = 0.5
+# model, is dead for some milliseconds before Triton collects it, and for longer on busy cores.
+_DEAD_SECONDS = 1.0
 _STOPPED_SECONDS = 1.0
 # Starting again is given up after so many breakdowns, each within so many seconds of a start.
 _LIVES = 10
@@ -191,6 +191,8 @@ class Keeper:
             else:
                 time.sleep(_POLL)
             fault = watch.fault() or (asking.fault if asking else None)
+        if fault and not self._restart:
+            print(f"error: {fault}", flush=True)  # nobody says more about this end
         if server.poll() is None and not fault:
             self._ask_to_end(server, watch)
         with contextlib.suppress(ProcessLookupError):

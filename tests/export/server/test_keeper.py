@@ -109,6 +109,15 @@ def test_a_server_that_breaks_answers_again_within_seconds(
     assert any("again" in line for line in said)
 
 
+def test_a_broken_server_that_is_not_started_again_says_what_broke(tmp_path: Path) -> None:
+    add_model(tmp_path, "identity", IDENTITY)
+    with Server(tmp_path, ports=ANY) as server:
+        (stub,) = stubs(tmp_path)
+        os.kill(stub, signal.SIGKILL)
+        with pytest.raises(ServerDiedError, match="the process of identity has died"):
+            server.wait(RECOVERY_SECONDS)
+
+
 def test_a_broken_server_is_stopped_without_waiting_for_what_will_not_come(tmp_path: Path) -> None:
     add_model(tmp_path, "identity", IDENTITY)
     with Server(tmp_path, ports=ANY) as server:
