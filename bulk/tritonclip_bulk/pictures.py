@@ -20,7 +20,7 @@ from tritonclip.window import in_order
 from tritonclip_bulk.errors import ShardUnreadable
 from tritonclip_bulk.parquet import Table
 from tritonclip_bulk.plan import Shard
-from tritonclip_search.errors import SourceError
+from tritonclip_search.errors import SourceError, reason_of
 from tritonclip_search.pictures import Facts, facts_of
 from tritonclip_search.sources.item import SUFFIXES, Problem
 from tritonclip_search.sources.local import MEMBER
@@ -92,8 +92,7 @@ def _read_each(
         except FileNotFoundError:
             return Problem(name, "no such file")
         except (OSError, SourceError) as error:
-            why = error.strerror if isinstance(error, OSError) else None
-            raise ShardUnreadable(f"{path} cannot be read: {why or error}") from error
+            raise ShardUnreadable(f"{path} cannot be read: {reason_of(error)}") from error
 
     with (
         ThreadPoolExecutor(_THREADS, thread_name_prefix="tritonclip-read") as pool,
@@ -164,5 +163,4 @@ def _opened(path: str) -> Iterator[BinaryIO]:
     except ShardUnreadable:
         raise
     except Exception as error:
-        why = error.strerror if isinstance(error, OSError) else None
-        raise ShardUnreadable(f"{path} cannot be read: {why or error}") from error
+        raise ShardUnreadable(f"{path} cannot be read: {reason_of(error)}") from error

@@ -59,3 +59,8 @@ class InvalidLabels(InvalidArgument):
 
 class TooFewExamples(TritonClipError):
     """Labels that do not suffice to say what was asked; the message says how many are missing."""
+
+
+def reason_of(error: Exception) -> str:
+    """Why a file cannot be read, in the system's words where it is the system that refuses."""
+    return str(getattr(error, "strerror", None) or error) or type(error).__name__

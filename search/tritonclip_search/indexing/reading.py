@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from tritonclip.cancellation import Cancellation
 from tritonclip.window import in_order
-from tritonclip_search.errors import SourceError
+from tritonclip_search.errors import SourceError, reason_of
 from tritonclip_search.pictures import Facts, facts_of
 from tritonclip_search.records import Kind, Record, file_id, folders_of
 from tritonclip_search.sources.item import Item, Problem
@@ -61,8 +61,7 @@ def read_all(items: Sequence[Item], limit: int) -> Generator[Read | Problem, Non
         try:
             encoded = item.read(limit + 1)
         except (OSError, SourceError) as error:
-            why = error.strerror if isinstance(error, OSError) else None
-            return Problem(item.path, f"cannot be read: {why or error}")
+            return Problem(item.path, f"cannot be read: {reason_of(error)}")
         # The hash of a part would be taken for that of a file.
         facts = Facts(sha256="") if len(encoded) > limit else facts_of(encoded)
         return Read(item, encoded, facts)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 import numpy as np
 
 from tritonclip.types import FloatArray
-from tritonclip_search.errors import SourceError, VideoError
+from tritonclip_search.errors import SourceError, VideoError, reason_of
 from tritonclip_search.filters import And, OneOf
 from tritonclip_search.indexing.batch import Batch
 from tritonclip_search.indexing.report import Position, Report
@@ -119,8 +119,9 @@ class Videos:
                         yield from self._frames_of(item, file, sha256, item.path in known)
                         continue
             except (OSError, SourceError) as error:
-                why = error.strerror if isinstance(error, OSError) else None
-                self._report.failed.append(Problem(item.path, f"cannot be read: {why or error}"))
+                self._report.failed.append(
+                    Problem(item.path, f"cannot be read: {reason_of(error)}")
+                )
             self._tell(None)
 
     def take(self, vector: FloatArray, error: str) -> None:

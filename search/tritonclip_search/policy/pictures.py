@@ -15,7 +15,7 @@ from tritonclip.errors import InvalidInput
 from tritonclip.types import ImageInput
 from tritonclip.window import in_order
 from tritonclip_search.collection import Collection
-from tritonclip_search.errors import SourceError
+from tritonclip_search.errors import SourceError, reason_of
 from tritonclip_search.policy.crops import CROPS, crops, mean, opened
 from tritonclip_search.policy.footage import frames_of
 from tritonclip_search.policy.picture import Picture
@@ -160,8 +160,7 @@ def _read(
         try:
             encoded = item.read(limit + 1)
         except (OSError, SourceError) as error:
-            why = error.strerror if isinstance(error, OSError) else None
-            return item.path, Problem(item.path, f"cannot be read: {why or error}"), ""
+            return item.path, Problem(item.path, f"cannot be read: {reason_of(error)}"), ""
         if len(encoded) > limit:
             why = f"it has more than the {limit:,} bytes that the server takes"
             return item.path, Problem(item.path, why), ""

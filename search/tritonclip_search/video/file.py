@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
-from tritonclip_search.errors import VideoError
+from tritonclip_search.errors import VideoError, reason_of
 from tritonclip_search.filter_values import microseconds
 from tritonclip_search.video.damage import Damage, DamageLog
 
@@ -72,7 +72,7 @@ class Video:
         except self._av.error.ArgumentError as error:  # of what is not on the list
             raise VideoError("is of a kind of file that holds no video") from error
         except (self._av.error.FFmpegError, OSError, ValueError) as error:
-            raise VideoError(f"cannot be opened as a video: {_reason(error)}") from error
+            raise VideoError(f"cannot be opened as a video: {reason_of(error)}") from error
         try:
             self._stream = _pictures(self._container.streams.video)
         except VideoError:
@@ -205,7 +205,7 @@ class Video:
             # An index error is PyAV's, of a packet of a stream that was not there at the beginning.
             except (self._av.error.FFmpegError, OSError, IndexError) as error:
                 failures += 1
-                self._log.bad(f"cannot be read: {_reason(error)}")
+                self._log.bad(f"cannot be read: {reason_of(error)}")
             else:
                 return
 
@@ -213,7 +213,7 @@ class Video:
         try:
             frames = self._stream.codec_context.decode(packet)
         except (self._av.error.FFmpegError, ValueError) as error:
-            self._log.bad(f"cannot be decoded: {_reason(error)}")
+            self._log.bad(f"cannot be decoded: {reason_of(error)}")
             return
         for frame in frames:
             if frame.is_corrupt or frame.pts is None:
@@ -265,8 +265,3 @@ def _pictures(streams: Any) -> Any:
 
 def _is_cover(stream: Any) -> bool:
     return bool(stream.disposition & type(stream.disposition).attached_pic)
-
-
-def _reason(error: Exception) -> str:
-    strerror = getattr(error, "strerror", None)
-    return str(strerror or error) or type(error).__name__
