@@ -1,18 +1,6 @@
 """Heads as files: safetensors, which hold tensors and nothing that could run.
 
-Beside its own layout it reads those of heads that others have published, told by the names and
-shapes of their tensors:
-
-- LAION's first aesthetic predictor, a linear layer on OpenAI's CLIP: `weight`, `bias`
-  (github.com/LAION-AI/aesthetic-predictor);
-- the improved one, five linear layers without activations between them: `layers.0`, `.2`, `.4`,
-  `.6`, `.7` (github.com/christophschuhmann/improved-aesthetic-predictor);
-- LAION's CLIP-based NSFW detector for OpenCLIP's ViT-H-14, seven layers, with a ReLU after all but
-  the last two: `layers.0`, `.3`, `.6`, `.9`, `.12`, `.15`, `.16`
-  (github.com/LAION-AI/CLIP-based-NSFW-Detector, `h14_nsfw_model.py`).
-
-All take unit vectors. Their files are pickles, which run code when they are read, so they are not
-read here but converted once, with PyTorch refusing what is not a tensor.
+Beside its own layout it reads those that `published.py` knows.
 """
 
 from __future__ import annotations
@@ -20,52 +8,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from tritonclip.types import FloatArray
 from tritonclip_search.errors import InvalidHead
-from tritonclip_search.heads.head import Head, Layer, Output
+from tritonclip_search.heads import published
+from tritonclip_search.heads.head import Head, Layer, Output, fit
 
 CARD = "tritonclip_head"
 """The key of the metadata under which a head of ours says what it is, as JSON."""
 
 _OUTPUTS: tuple[Output, ...] = ("score", "sigmoid", "softmax")
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """Of a published head."""
-
-    name: str
-    label: str
-    widths: tuple[int, ...]
-    """Of each layer's output."""
-    prefixes: tuple[str, ...]
-    """Of each layer's `weight` and `bias`."""
-    relus: int = 0
-    """How many of the first layers a ReLU follows."""
-
-
-_PUBLISHED = (
-    _Layout("LAION aesthetic, linear", "aesthetic", (1,), ("",)),
-    _Layout(
-        "LAION aesthetic, improved",
-        "aesthetic",
-        (1024, 128, 64, 16, 1),
-        tuple(f"layers.{place}." for place in (0, 2, 4, 6, 7)),
-    ),
-    _Layout(
-        "LAION CLIP-based NSFW detector, H-14",
-        "nsfw",
-        (1024, 2048, 1024, 256, 128, 16, 1),
-        tuple(f"layers.{place}." for place in (0, 3, 6, 9, 12, 15, 16)),
-        relus=5,
-    ),
-)
 
 
 def load(path: Path) -> Head:
@@ -100,14 +55,12 @@ def parse(encoded: bytes, name: str, where: str) -> Head:
     sha256 = hashlib.sha256(encoded).hexdigest()
     if CARD in metadata:
         return _ours(tensors, metadata[CARD], sha256, where)
-    for layout in _PUBLISHED:
-        if (layers := _layers_of(layout, tensors)) is not None:
-            return Head(name, (layout.label,), layers, "score", layout.name, sha256)
+    if head := published.read(tensors):
+        return Head(name, head.labels, head.layers, head.output, head.layout, sha256)
     shapes = ", ".join(f"{key} {list(tensor.shape)}" for key, tensor in sorted(tensors.items()))
-    known = "; ".join(layout.name for layout in _PUBLISHED)
     raise InvalidHead(
-        f"{where} holds no head known here: neither one of `tritonclip head train` nor {known}. "
-        f"It has {shapes[:400] or 'no tensors'}"
+        f"{where} holds no head known here: neither one of `tritonclip head train` nor "
+        f"{'; '.join(published.KNOWN)}. It has {shapes[:400] or 'no tensors'}"
     )
 
 
@@ -135,6 +88,7 @@ def _read(encoded: bytes, where: str) -> tuple[dict[str, FloatArray], dict[str, 
 
     try:
         tensors = load_tensors(encoded)
+        tensors = {name: tensors[name] for name in published.without_tower([*tensors])}
         length = int.from_bytes(encoded[:8], "little")  # of the JSON that a file begins with
         metadata = json.loads(encoded[8 : 8 + length]).get("__metadata__", {})
     except (SafetensorError, ValueError, KeyError) as error:
@@ -163,32 +117,6 @@ def _ours(tensors: Mapping[str, FloatArray], card: str, sha256: str, where: str)
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidHead(f"{where}: its card cannot be read ({error!r})") from error
-    if head.output not in _OUTPUTS or not layers or not _fit(layers, len(head.labels)):
+    if head.output not in _OUTPUTS or not layers or not fit(layers, len(head.labels)):
         raise InvalidHead(f"{where}: its tensors do not fit together, or not its card")
     return head
-
-
-def _layers_of(layout: _Layout, tensors: Mapping[str, FloatArray]) -> tuple[Layer, ...] | None:
-    names = {f"{prefix}{part}" for prefix in layout.prefixes for part in ("weight", "bias")}
-    if names != tensors.keys():
-        return None
-    layers = tuple(
-        Layer(tensors[f"{prefix}weight"], tensors[f"{prefix}bias"], place < layout.relus)
-        for place, prefix in enumerate(layout.prefixes)
-    )
-    widths = tuple(len(layer.weight) for layer in layers)
-    return layers if widths == layout.widths and _fit(layers, layout.widths[-1]) else None
-
-
-def _fit(layers: tuple[Layer, ...], outputs: int) -> bool:
-    """Whether each layer takes what the one before gives, and the last one gives `outputs`."""
-    shaped = all(
-        layer.weight.ndim == 2 and layer.bias.shape == layer.weight.shape[:1] for layer in layers
-    )
-    return (
-        shaped
-        and all(
-            after.weight.shape[1] == before.weight.shape[0] for before, after in pairwise(layers)
-        )
-        and len(layers[-1].weight) == outputs
-    )

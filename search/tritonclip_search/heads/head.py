@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -78,3 +79,17 @@ class Head:
             others = np.delete(wide, column, axis=1)
             result[:, column] = wide[:, column] - np.logaddexp.reduce(others, axis=1)
         return result
+
+
+def fit(layers: Sequence[Layer], outputs: int) -> bool:
+    """Whether each layer takes what the one before gives, and the last one gives `outputs`."""
+    shaped = all(
+        layer.weight.ndim == 2 and layer.bias.shape == layer.weight.shape[:1] for layer in layers
+    )
+    return (
+        shaped
+        and all(
+            after.weight.shape[1] == before.weight.shape[0] for before, after in pairwise(layers)
+        )
+        and len(layers[-1].weight) == outputs
+    )

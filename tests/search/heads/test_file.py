@@ -38,12 +38,52 @@ class Wrapped(nn.Module):
         return self.layers(x)
 
 
+class OfNormal(nn.Module):
+    """LAION's detector for ViT-L/14: Keras's normalisation, and a probability at the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.Module()
+        self.norm.register_buffer("mean", torch.randn(768) / 28)
+        self.norm.register_buffer("variance", torch.rand(768) / 768)
+        for place, (before, after) in enumerate(pairwise((768, 64, 512, 256, 1)), 1):
+            setattr(self, f"linear_{place}", nn.Linear(before, after))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = (x - self.norm.mean) / self.norm.variance.sqrt()
+        for layer in (self.linear_1, self.linear_2, self.linear_3):
+            x = layer(x).relu()
+        return self.linear_4(x).sigmoid()
+
+
+class Checker(nn.Module):
+    """Stable Diffusion's: cosines with concepts above their thresholds, beside its own tower."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.vision_model = nn.Linear(4, 4)
+        self.visual_projection = nn.Linear(4, 4, bias=False)
+        self.concept_embeds = nn.Parameter(torch.randn(17, 768))
+        self.special_care_embeds = nn.Parameter(torch.randn(3, 768))
+        self.register_buffer("concept_embeds_weights", torch.rand(17) / 4)
+        self.register_buffer("special_care_embeds_weights", torch.rand(3) / 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        special = nn.functional.cosine_similarity(x[:, None], self.special_care_embeds, dim=-1)
+        concepts = nn.functional.cosine_similarity(x[:, None], self.concept_embeds, dim=-1)
+        return torch.cat(
+            [special - self.special_care_embeds_weights, concepts - self.concept_embeds_weights], 1
+        )
+
+
 PUBLISHED: dict[str, nn.Module] = {
     "LAION aesthetic, linear": nn.Linear(768, 1),
     "LAION aesthetic, improved": Wrapped(in_sequence((768, 1024, 128, 64, 16, 1), relus=0)),
     "LAION CLIP-based NSFW detector, H-14": Wrapped(
         in_sequence((1024, 1024, 2048, 1024, 256, 128, 16, 1), relus=5)
     ),
+    "LAION CLIP-based NSFW detector, L-14": OfNormal(),
+    "Stable Diffusion safety checker": Checker(),
 }
 
 
@@ -56,8 +96,14 @@ def test_a_published_head_gives_what_its_own_module_gives(layout: str, tmp_path:
     vectors = nn.functional.normalize(torch.randn(20, head.dim), dim=1)
     with torch.inference_mode():
         expected = module(vectors).numpy()
-    assert (head.name, head.layout, head.output) == ("score", layout, "score")
-    np.testing.assert_allclose(head.scores(vectors.numpy()), expected, atol=1e-6)
+    assert (head.name, head.layout, len(head.labels)) == ("score", layout, expected.shape[1])
+    np.testing.assert_allclose(head.scores(vectors.numpy()), expected, atol=1e-5)
+
+
+def test_the_scores_of_a_checker_say_which_concept(tmp_path: Path) -> None:
+    save_file(Checker().state_dict(), tmp_path / "checker.safetensors")
+    labels = load(tmp_path / "checker.safetensors").labels
+    assert labels[:4] == ("special care 1", "special care 2", "special care 3", "concept 1")
 
 
 @pytest.mark.parametrize("output", ["score", "sigmoid", "softmax"])
