@@ -6,10 +6,12 @@
         --concurrency 8 --result benchmarks/results/performance-inputs.json
     python -m benchmarks.compare bundles/ViT-B-32 --workloads jpeg-640x480 --rates 10,20,40,80 \
         --result benchmarks/results/performance-rates.json
+    python -m benchmarks.compare bundles/ViT-B-32 --gateway --concurrency 1,8,64,256 --rounds 2 \
+        --result benchmarks/results/performance-gateway.json
 
 The bundle: `tritonclip export ViT-B-32 --random-weights 0`, and what `build` adds to it. Each peer
 is installed into its own environment below --work, once. One that cannot be installed or started is
-left out, and said. `benchmarks.render` shows the three results named here.
+left out, and said. `benchmarks.render` shows the results named here.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import record
+from benchmarks.gateway_server import gateway
 from benchmarks.peers import PEERS, in_process
 from benchmarks.peers.peer import Peer, PeerError, install, running
 from benchmarks.servers import served
@@ -37,6 +40,7 @@ from tritonclip_export.bench.workloads import Kind, Workload
 from tritonclip_export.bundle import Bundle
 from tritonclip_export.errors import BenchmarkError
 from tritonclip_export.repository.execution import Execution
+from tritonclip_export.repository.runtimes import Runtime
 
 
 class Load(NamedTuple):
@@ -68,6 +72,7 @@ def main() -> None:
         help="precisions of ours also with an instance of one thread on each core, as `tune` "
         "finds it for many requests in flight",
     )
+    parser.add_argument("--gateway", action="store_true", help="ours also through the gateway")
     parser.add_argument("--workloads", default="jpeg-640x480,text-short")
     parser.add_argument("--concurrency", default="1,8,32")
     parser.add_argument("--rates", help="requests a second, instead: an open loop, no ceilings")
@@ -167,11 +172,15 @@ def _services(
         # ONNX Runtime is what a bundle is served with unless told otherwise.
         library = "" if engine.library == "ONNX Runtime" else f"{engine.library} "
         name = f"tritonclip {library}{engine.precision}"
-        yield name, partial(_ours, name, bundle, engine, Execution(precision=engine.precision))
+        execution = Execution(precision=engine.precision)
+        yield name, partial(_ours, name, bundle, engine, execution)
         if engine.precision in options.each_core.split(","):
             spread = Execution(precision=engine.precision, instances=CORES, threads=1)
             name = f"{name}, {CORES} instances"
             yield name, partial(_ours, name, bundle, engine, spread)
+        if options.gateway:
+            name = f"tritonclip {library}{engine.precision}, gateway"
+            yield name, partial(_through_gateway, name, bundle, engine.runtime, execution)
     interpreters = dict(given.split("=", 1) for given in options.interpreter)
     wanted = options.peers.split(",")
     for peer in PEERS:
@@ -186,6 +195,17 @@ def _ours(
 ) -> Iterator[Service]:
     with served(bundle, execution, engine.runtime) as server:
         yield triton_service(parse_endpoint(server.grpc_url), bundle.name, name)
+
+
+@contextmanager
+def _through_gateway(
+    name: str, bundle: Bundle, runtime: Runtime, execution: Execution
+) -> Iterator[Service]:
+    with (
+        served(bundle, execution, runtime) as server,
+        gateway(server.grpc_url, name) as (service, _),
+    ):
+        yield service
 
 
 @contextmanager

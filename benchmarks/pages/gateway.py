@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.pages import guide, search_page
 from benchmarks.pages.markdown import table
+from tritonclip_export.bench.results import Measurement, Report
 
 PAGE = "gateway.md"
 
@@ -18,6 +19,9 @@ def pages(results: Path) -> Iterator[tuple[str, str]]:
     lines: list[str] = []
     for file in sorted(results.glob("gateway-*.json")):
         lines += [*_section(json.loads(file.read_bytes()), file.name), ""]
+    beside = results / "performance-gateway.json"
+    if beside.exists():
+        lines += [*_beside_peers(Report.load(beside), beside.name), ""]
     yield from guide.filled(
         PAGE, {"figures": lines, "figures of the page": search_page.lines(results)}
     )
@@ -57,3 +61,31 @@ def _section(result: dict[str, Any], name: str) -> Iterator[str]:
             f"Memory of the gateway over {figures['memory_requests']:,} texts, 32 in flight: "
             f"{taken[0]:,.0f} MiB after the first tenth, {taken[-1]:,.0f} MiB at the end."
         )
+
+
+def _beside_peers(report: Report, name: str) -> Iterator[str]:
+    machine = report.machine
+    yield (
+        "Beside the servers that teams run, all in one run, in turns: items a second, one a "
+        "request, and in brackets the milliseconds within which 99 of 100 were answered. ViT-B/32 "
+        f"with random weights, {report.date[:10]}, {machine.cores} cores of {machine.cpu}, the "
+        f"load generator on the same cores ([results](../benchmarks/results/{name}))."
+    )
+    measured = [m for m in report.measurements if m.protocol != "in process"]
+    levels = sorted({m.concurrency for m in measured})
+    found = {(m.workload, m.server, m.concurrency): m for m in measured}
+    yield ""
+    yield from table(
+        ("", "server", *(f"{level} in flight" for level in levels)),
+        [
+            (workload, server, *(_rate(found.get((workload, server, level))) for level in levels))
+            for workload in dict.fromkeys(m.workload for m in measured)
+            for server in dict.fromkeys(m.server for m in measured)
+        ],
+    )
+
+
+def _rate(measured: Measurement | None) -> str:
+    if measured is None or measured.latency is None:
+        return "none"
+    return f"{measured.throughput.mean:,.1f} ({measured.latency.p99:,.0f})"

@@ -12,12 +12,7 @@ measured with a real tower, and with encoders that cost nothing (`--stub`).
 from __future__ import annotations
 
 import argparse
-import base64
-import json
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -26,18 +21,17 @@ from typing import Any
 import psutil
 
 from benchmarks import record
+from benchmarks.gateway_server import gateway
 from benchmarks.servers import served
-from tritonclip.endpoint import Endpoint, parse_endpoint
+from tritonclip.endpoint import parse_endpoint
 from tritonclip_export.bench import workloads
 from tritonclip_export.bench.measure import Protocol, Service, measure, triton_service
-from tritonclip_export.bench.sending import Request, Target
 from tritonclip_export.bench.workers import Workers, workers
 from tritonclip_export.bench.workloads import Workload
 from tritonclip_export.bundle import Bundle
 from tritonclip_export.errors import BenchmarkError
 
 WORKLOADS = "text-short,jpeg-640x480"
-_JSON = {"Content-Type": "application/json"}
 _MIB = 2**20
 
 
@@ -51,47 +45,6 @@ class Row:
     throughput: float
     p50_ms: float
     p99_ms: float
-
-
-@dataclass(frozen=True)
-class _Requests:
-    """Ready-made; picklable."""
-
-    workload: Workload
-
-    def __call__(self, number: int) -> Request:
-        item = self.workload.item(number)
-        if self.workload.kind == "text":
-            given: object = item.decode()
-        else:
-            given = {"image": base64.b64encode(item).decode()}
-        body = {"input": given, "encoding_format": "base64", "truncate": True}
-        return Request(json.dumps(body).encode(), _JSON)
-
-
-@contextmanager
-def gateway(triton: str) -> Iterator[tuple[Service, psutil.Process]]:
-    """One in a process of its own, and that process."""
-    command = [
-        *(str(Path(sys.executable).with_name("tritonclip")), "gateway", "--triton", triton),
-        *("--port", "0", "--json", "--log-level", "warning"),
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            url = json.loads(process.stdout.readline())["http"]
-            yield _service(parse_endpoint(url), process.pid), psutil.Process(process.pid)
-        finally:
-            process.terminate()
-
-
-def _service(endpoint: Endpoint, pid: int) -> Service:
-    return Service(
-        name="gateway",
-        target=lambda _: Target(endpoint, "/v1/embeddings"),
-        requests=lambda workload, _: _Requests(workload),
-        pid=pid,
-    )
 
 
 def compare(
