@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +29,7 @@ def trace(module: torch.nn.Module, input: Input, file: Path, output: str = OUTPU
     # Its optimiser warns of every node that it leaves as it is.
     logging.getLogger("onnxscript").setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _nothing_collected():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 module,
@@ -60,3 +63,18 @@ def trace(module: torch.nn.Module, input: Input, file: Path, output: str = OUTPU
 def size_of(module: torch.nn.Module) -> int:
     """The bytes that the weights of a module take in its graph."""
     return sum(t.numel() * t.element_size() for t in module.state_dict().values())
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Python's collector rests.
+
+    What a trace makes lives until its end, and looking for what does not takes a tenth of the time.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
