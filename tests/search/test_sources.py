@@ -11,7 +11,7 @@ from PIL import Image
 
 from tritonclip_search.errors import SourceError
 from tritonclip_search.sources.item import Item, Problem, Source
-from tritonclip_search.sources.opening import is_gone, listed, open_source, read
+from tritonclip_search.sources.opening import files_in, is_gone, listed, open_source, read
 
 
 def png(colour: str = "red", size: tuple[int, int] = (8, 8)) -> bytes:
@@ -157,9 +157,19 @@ def test_a_list_costs_no_more_than_its_wrong_lines(tmp_path: Path) -> None:
     assert found[1].reason == "no such file or folder"
 
 
-def test_what_does_not_exist_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="absent: no such file or folder"):
-        open_source(str(tmp_path / "absent"))
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("absent", "absent: no such file or folder"),
+        ("a" * 300, "aaa: File name too long"),
+        ("", "an empty name leads to no file"),
+    ],
+)
+def test_what_leads_nowhere_is_named(name: str, said: str) -> None:
+    with pytest.raises(SourceError, match=said):
+        open_source(name)
+    with pytest.raises(SourceError, match=said):
+        list(files_in(name, (".png",)))
 
 
 def test_what_a_source_covers_ends_at_its_edges(tmp_path: Path) -> None:

@@ -19,8 +19,6 @@ def open_source(name: str) -> Source:
     Raises:
         SourceError: there is no such thing.
     """
-    if not name:
-        raise SourceError("an empty name leads to no file")
     if "://" in name:
         from tritonclip_search.sources import remote
 
@@ -28,12 +26,8 @@ def open_source(name: str) -> Source:
         return Source(
             name, lambda: remote.find(name), lambda p: p == prefix or p.startswith(f"{prefix}/")
         )
-    path = Path(name)
+    path = _path(name)
     absolute = path.absolute().as_posix()
-    try:
-        path.exists()
-    except OSError as error:  # a name that is too long, a link that leads to itself
-        raise SourceError(f"{local.printable(name)}: {error.strerror}") from error
     if path.is_dir():
         under = absolute if absolute.endswith("/") else f"{absolute}/"
         return Source(name, lambda: local.walk(path), lambda p: p.startswith(under))
@@ -61,7 +55,7 @@ def files_in(name: str, suffixes: tuple[str, ...]) -> Found:
         from tritonclip_search.sources import remote
 
         return remote.find(name, suffixes)
-    path = Path(name)
+    path = _path(name)
     if path.is_dir():
         return local.walk(path, suffixes, into_shards=False)
     if path.exists():
@@ -112,6 +106,18 @@ def open_file(path: str) -> BinaryIO:
 def is_gone(path: str) -> bool:
     """Whether what had this path, and was not found in its source, is certainly no longer there."""
     return "://" in path or local.is_gone(path)
+
+
+def _path(name: str) -> Path:
+    """A local path that can be asked for, whether or not it leads to something."""
+    if not name:
+        raise SourceError("an empty name leads to no file")
+    path = Path(name)
+    try:
+        path.exists()
+    except OSError as error:  # a name that is too long, a link that leads to itself
+        raise SourceError(f"{local.printable(name)}: {error.strerror}") from error
+    return path
 
 
 def _each(names: Iterable[str]) -> Found:
