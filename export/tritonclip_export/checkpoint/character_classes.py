@@ -13,15 +13,14 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from functools import cache
+from itertools import chain
 from typing import Any, TypeAlias
 
 Find: TypeAlias = Callable[[str], Iterable[str]]
 """A pattern that matches one character -> all characters that it matches in the engine at hand."""
 
 # Python's strings hold surrogates, UTF-8 does not.
-EVERY_CHARACTER = "".join(
-    chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code <= 0xDFFF
-)
+EVERY_CHARACTER = "".join(map(chr, chain(range(0xD800), range(0xE000, sys.maxunicode + 1))))
 
 _CLASS = r"\\[pP]\{[^}]+\}|\\[sSdDwW]"
 _PARTS = re.compile(rf"(?P<set>\[\^?(?:\\.|[^\]\\])+\])|(?P<class>{_CLASS})|\\.|.", re.DOTALL)
@@ -71,10 +70,15 @@ def spelled_out(pattern: str, find: Find, *, ignore_case: bool = False) -> str:
         text = match[0]
         has_class = match["class"] or (match["set"] and re.search(_CLASS, text))
         if has_class or (ignore_case and text.isalpha()):
-            return f"[{_ranges(map(ord, find(text)))}]"
+            return _set(text, find)
         return text
 
     return _PARTS.sub(part, pattern)
+
+
+@cache
+def _set(part: str, find: Find) -> str:
+    return f"[{_ranges(map(ord, find(part)))}]"
 
 
 @cache
