@@ -118,7 +118,7 @@ def bundle(dual_encoder: Callable[[str], object], made_once: MadeOnce) -> Callab
 
 @pytest.fixture(scope="session")
 def external_data_bundle(dual_encoder: Callable[[str], object], made_once: MadeOnce) -> object:
-    """`resnet` with its text tower's weights beside the graph, as for towers past two gigabytes.
+    """`resnet` with its towers' weights beside the graphs, as for towers past two gigabytes.
 
     The limit is lowered so that a small model crosses it.
     """
@@ -132,6 +132,22 @@ def external_data_bundle(dual_encoder: Callable[[str], object], made_once: MadeO
             export(dual_encoder("resnet"), folder, name="big", max_batch=2)
 
     return Bundle.load(made_once("bundles/big", make))
+
+
+@pytest.fixture(scope="session")
+def tokens_bundle(
+    dual_encoder: Callable[[str], object], made_once: MadeOnce
+) -> Callable[[str], object]:
+    """Exported bundles by name, with the vectors of patches and of tokens beside the embeddings."""
+    from tritonclip_export.bundle import Bundle, Tower
+    from tritonclip_export.export.writing import export
+
+    layers: dict[Tower, int] = {"image": -2, "text": -1}
+
+    def make(folder: Path) -> None:
+        export(dual_encoder(folder.name), folder, name=folder.name, max_batch=4, tokens=layers)
+
+    return functools.cache(lambda name: Bundle.load(made_once(f"tokens/{name}", make)))
 
 
 @pytest.fixture(scope="session")

@@ -105,6 +105,9 @@ def test_no_answer_of_a_model_outlives_it(bundle: Callable[[str], Bundle], tmp_p
         wait_until(lambda: not np.allclose(client.embed_texts(text), before, atol=1e-3))
 
 
+# What becomes of an edit is tested by file in export/repository/test_edits.py, and that a polling
+# server takes what changes, above.
+@pytest.mark.slow
 def test_a_polling_server_takes_an_overlay_and_no_edit_is_lost(
     bundle: Callable[[str], Bundle], tmp_path: Path
 ) -> None:

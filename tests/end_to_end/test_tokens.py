@@ -1,6 +1,7 @@
 """Optional outputs from a real server, beside embeddings that do not change."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,18 +24,24 @@ TEXTS = ["a cat", "a photo of a rocket on its way to the moon"]
 
 
 @pytest.fixture(scope="module")
-def bundle_with_tokens(
-    checkpoint_folder: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
-) -> Bundle:
-    folder = tmp_path_factory.mktemp("tokens") / "vit"
+def bundle_with_tokens(tokens_bundle: Callable[[str], Bundle]) -> Bundle:
+    return tokens_bundle("vit")
+
+
+def test_the_options_of_export_name_these_outputs(
+    bundle_with_tokens: Bundle, checkpoint_folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """A bundle that has them is up to date, and one that has others would be written anew."""
+    folder = shutil.copytree(bundle_with_tokens.path, tmp_path / "vit")
     command = [Path(sys.executable).with_name("tritonclip"), "export", checkpoint_folder("vit")]
-    options = ["--outputs", "embedding,tokens", "--text-layer", "-2", "--max-batch", "8", "--json"]
+    options = ["--outputs", "embedding,tokens", "--text-layer", "-1", "--max-batch", "4", "--json"]
     done = subprocess.run(
         [*command, *options, "-o", folder], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    assert [t["layer"] for t in json.loads(done.stdout)["tokens"]] == [-2, -2]
-    return Bundle.load(folder)
+    made = json.loads(done.stdout)
+    assert not made["exported"]
+    assert {t["tower"]: t["layer"] for t in made["tokens"]} == {"image": -2, "text": -1}
 
 
 def test_tokens_are_served_beside_embeddings(bundle_with_tokens: Bundle, tmp_path: Path) -> None:

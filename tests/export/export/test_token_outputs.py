@@ -25,24 +25,6 @@ CHECKPOINTS = ("vit", pytest.param("siglip", marks=pytest.mark.slow))
 FloatArray = npt.NDArray[np.floating[Any]]
 
 
-@pytest.fixture(scope="module")
-def tokens_bundle(
-    dual_encoder: Callable[[str], DualEncoder], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], Bundle]:
-    home = tmp_path_factory.mktemp("tokens")
-    kept: dict[str, Bundle] = {}
-
-    def get(name: str) -> Bundle:
-        if name not in kept:
-            layers: dict[Tower, int] = {"image": -2, "text": -1}
-            kept[name] = export(
-                dual_encoder(name), home / name, name=name, max_batch=4, tokens=layers
-            )
-        return kept[name]
-
-    return get
-
-
 def after(block: torch.nn.Module, run: Callable[[], object]) -> FloatArray:
     """What `block` gives while the model runs as it always does."""
     seen: list[torch.Tensor] = []

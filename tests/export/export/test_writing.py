@@ -104,12 +104,12 @@ def test_nothing_is_exported_again_without_reason(
 def _export_slowly(checkpoint: str, target: str) -> None:
     loaded = load(parse(checkpoint))
 
-    def wait_at_the_end(step: str) -> None:
-        if step.startswith("comparing"):
+    def wait(step: str) -> None:
+        if step.startswith("tracing and checking the image"):  # the tokenizer is written
             Path(target).with_suffix(".waiting").touch()
             time.sleep(60)
 
-    export(loaded, Path(target), name="resnet", progress=wait_at_the_end)
+    export(loaded, Path(target), name="vit", progress=wait)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_an_interrupted_export_leaves_no_bundle(
 ) -> None:
     target = tmp_path / "bundle"
     process = multiprocessing.get_context("spawn").Process(
-        target=_export_slowly, args=(str(checkpoint_folder("resnet")), str(target))
+        target=_export_slowly, args=(str(checkpoint_folder("vit")), str(target))
     )
     process.start()
     while not target.with_suffix(".waiting").exists():
@@ -135,9 +135,9 @@ def test_an_interrupted_export_leaves_no_bundle(
     left_over = [path for path in tmp_path.iterdir() if path.name.startswith(".bundle.staging")]
     assert bool(left_over) == (how is signal.SIGKILL)
 
-    export(load(parse(str(checkpoint_folder("resnet")))), target, name="resnet", max_batch=2)
+    export(load(parse(str(checkpoint_folder("vit")))), target, name="vit", max_batch=2)
 
-    assert Bundle.load(target).name == "resnet"
+    assert Bundle.load(target).name == "vit"
     assert not [path for path in tmp_path.iterdir() if ".staging" in path.name]
 
 
@@ -147,8 +147,8 @@ def test_a_failing_export_leaves_the_previous_bundle(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    folder = tmp_path / "resnet"
-    shutil.copytree(bundle("resnet").path, folder)
+    folder = tmp_path / "vit"
+    shutil.copytree(bundle("vit").path, folder)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     # PyTorch's side of the comparison is replaced by another input's.
     honest = reference_embeddings
@@ -160,10 +160,10 @@ def test_a_failing_export_leaves_the_previous_bundle(
     monkeypatch.setattr("tritonclip_export.export.writing.reference_embeddings", shuffled)
 
     with pytest.raises(ParityError, match="onnx image"):
-        export(dual_encoder("resnet"), folder, name="resnet", max_batch=2)
+        export(dual_encoder("vit"), folder, name="vit", max_batch=2)
 
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    assert [path.name for path in tmp_path.iterdir()] == ["resnet"]
+    assert [path.name for path in tmp_path.iterdir()] == ["vit"]
 
 
 def test_weights_past_the_protobuf_limit_go_to_a_file_beside_the_graph(
