@@ -15,7 +15,7 @@ import typer
 from tritonclip.errors import InvalidArgument
 from tritonclip_cli import output
 from tritonclip_cli.groups import Group
-from tritonclip_cli.options import LOCAL, Json
+from tritonclip_cli.options import LOCAL, Json, Traces
 from tritonclip_cli.values import file
 
 if TYPE_CHECKING:
@@ -108,12 +108,7 @@ class Telling(Group, panel="What it tells"):
         Literal["debug", "info", "warning", "error"],
         typer.Option(help="Lines of JSON to show; of each request, from info on."),
     ] = "info"
-    traces: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL", help="Send spans there (OTLP), e.g. http://localhost:4318/v1/traces."
-        ),
-    ] = None
+    traces: Traces = None
 
 
 _OPTIONS = {"aliases": "alias", "heads": "head", "keys_file": "keys"}
@@ -234,7 +229,13 @@ def up(
     given = settings(where, callers, limits, telling, None)
     folder = _repository(served, repository)
     console = output.console(stderr=True)
-    server = Server(folder, ports=Ports(0, 0, 0), log_level=Level.WARNING)
+    server = Server(
+        folder,
+        ports=Ports(0, 0, 0),
+        traces=telling.traces,
+        log_level=Level.WARNING,
+        restart=True,
+    )
     try:
         with console.status(f"starting tritonserver on {folder}"):
             server.start()

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -25,6 +26,15 @@ def known_address(url: str) -> None:
     from tritonclip.endpoint import parse_endpoint
 
     parse_endpoint(url)
+
+
+def known_collector(url: str) -> None:
+    """Refuse what is no address of a collector of spans."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path in ("", "/"):
+        raise InvalidArgument(
+            f"{url!r} is no address of a collector: http://HOST:4318/v1/traces is, say"
+        )
 
 
 def known_template(template: str) -> None:
@@ -54,6 +64,14 @@ def known_rate(fps: float) -> None:
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Traces = Annotated[
+    str | None,
+    typer.Option(
+        callback=check(known_collector),
+        metavar="URL",
+        help="Send spans there (OTLP), e.g. http://localhost:4318/v1/traces.",
+    ),
+]
 Fps = Annotated[
     float,
     typer.Option(min=0.001, max=240, callback=check(known_rate), help="Frames a second of videos."),

@@ -14,7 +14,7 @@ import typer
 from tritonclip.errors import InvalidArgument
 from tritonclip_cli import output
 from tritonclip_cli.groups import Group
-from tritonclip_cli.options import Json, known_address, release
+from tritonclip_cli.options import Json, Traces, known_address, release
 from tritonclip_cli.values import check
 
 if TYPE_CHECKING:
@@ -115,6 +115,7 @@ def serve(
     log_level: Annotated[
         Literal["error", "warning", "info", "verbose"], typer.Option(help="Log lines to show.")
     ] = "warning",
+    traces: Traces = None,
     changes: Changes,
     container: Container,
     json: Json = False,
@@ -129,7 +130,7 @@ def serve(
         signal.signal(number, signal.default_int_handler)
     container.check()
     if container.container:
-        _serve_in(container, repository, listening, changes)
+        _serve_in(container, repository, listening, changes, traces)
         return
     server = Server(
         repository,
@@ -138,6 +139,7 @@ def serve(
         control=changes.control(),
         poll_seconds=changes.poll_seconds,
         load=changes.load,
+        traces=traces,
         log_level=Level[log_level.upper()],
         restart=True,
     )
@@ -145,10 +147,15 @@ def serve(
 
 
 def _serve_in(
-    container: Container, repository: Path, listening: Listening, changes: Changes
+    container: Container,
+    repository: Path,
+    listening: Listening,
+    changes: Changes,
+    traces: str | None,
 ) -> None:
     from tritonclip_export.repository.assemble import server_arguments
     from tritonclip_export.server import container as docker
+    from tritonclip_export.server.server import tracing_arguments
 
     command = docker.docker_run(
         repository,
@@ -159,7 +166,7 @@ def _serve_in(
         control=changes.control(),
         poll_seconds=changes.poll_seconds,
         load=changes.load,
-        extra_args=server_arguments(repository),
+        extra_args=[*server_arguments(repository), *tracing_arguments(traces)],
     )
     print(shlex.join(command))
     if not container.dry_run:

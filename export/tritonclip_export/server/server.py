@@ -96,6 +96,17 @@ def loading_arguments(repository: Path, control: Control) -> list[str]:
     ]
 
 
+def tracing_arguments(collector: str | None) -> list[str]:
+    """The arguments that make tritonserver send a span of each step of each request.
+
+    A request whose metadata have a `traceparent` goes on with that trace.
+    """
+    if collector is None:
+        return []
+    wanted = ("mode=opentelemetry", "rate=1", "level=TIMESTAMPS", f"opentelemetry,url={collector}")
+    return [f"--trace-config={setting}" for setting in wanted]
+
+
 def to_stderr(line: str) -> None:
     """Where the server's log goes unless told otherwise."""
     print(line, file=sys.stderr, flush=True)
@@ -116,6 +127,8 @@ class Server:
         load: the models to load at the start in mode `explicit`; `["*"]` for all.
         cache_bytes: size of the response cache for the models that switch it on; 0 for none. There
             is none either where models may change.
+        traces: where to send spans (OpenTelemetry, OTLP over HTTP), as in
+            `http://127.0.0.1:4318/v1/traces`; None for nowhere.
         log: takes the lines of the server's log, one by one, from another thread.
         log_level: the least severe lines that `log` gets; VERBOSE also makes the server say more.
         start_timeout: seconds from the start of the process until every model is ready.
@@ -138,6 +151,7 @@ class Server:
         poll_seconds: int = 5,
         load: Sequence[str] = (),
         cache_bytes: int = CACHE_BYTES,
+        traces: str | None = None,
         log: Callable[[str], None] = to_stderr,
         log_level: Level = Level.WARNING,
         start_timeout: float = 120.0,
@@ -154,6 +168,7 @@ class Server:
         self._poll_seconds = poll_seconds
         self._load = tuple(load)
         self._cache_bytes = cache_bytes
+        self._traces = traces
         self._log = log
         self._log_level = log_level
         self._start_timeout = start_timeout
@@ -295,6 +310,7 @@ class Server:
             *control_arguments(self._control, self._poll_seconds, self._load),
             *loading_arguments(self.repository, self._control),
             *cache_arguments(self._cache_bytes, self._control),
+            *tracing_arguments(self._traces),
         ]
         if self._log_level == Level.VERBOSE:
             arguments.append("--log-verbose=1")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as prometheus
 
+from tritonclip_export.bundle import Bundle
+from tritonclip_export.repository.assemble import assemble
+from tritonclip_export.server.ports import Ports
 from tritonclip_export.server.server import Server
 
 SECRET = "a text that nobody must find in a log"
@@ -74,20 +78,62 @@ def test_each_answer_has_an_id_the_callers_own_if_it_is_one(http: httpx.Client) 
     assert "script" not in odd.headers["X-Request-ID"]
 
 
-@pytest.fixture
-def collector() -> Iterator[ThreadingHTTPServer]:
+@dataclass(frozen=True)
+class Span:
+    """What two encodings of one have in common."""
+
+    name: str
+    trace: str
+    id: str
+    parent: str
+
+
+def spans_in(body: bytes, encoding: str) -> list[Span]:
+    if encoding == "application/json":  # Triton's, where ids are hexadecimal and not base64
+        resources = json.loads(body)["resourceSpans"]
+        return [
+            Span(
+                span["name"],
+                span["traceId"],
+                span["spanId"],
+                span.get("parentSpanId", ""),
+            )
+            for resource in resources
+            for scope in resource["scopeSpans"]
+            for span in scope["spans"]
+        ]
+    return [
+        Span(
+            span.name,
+            span.trace_id.hex(),
+            span.span_id.hex(),
+            span.parent_span_id.hex(),
+        )
+        for resource in ExportTraceServiceRequest.FromString(body).resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    ]
+
+
+@dataclass(frozen=True)
+class Collector:
     """Takes spans, as a collector of OpenTelemetry does."""
+
+    url: str
+    spans: list[Span]
+    bodies: list[bytes]
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    spans: list[Span] = []
+    bodies: list[bytes] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            received = ExportTraceServiceRequest.FromString(body)
-            self.server.spans += [
-                span
-                for resource in received.resource_spans
-                for scope in resource.scope_spans
-                for span in scope.spans
-            ]
+            bodies.append(body)
+            spans.extend(spans_in(body, self.headers["Content-Type"]))
             self.send_response(200)
             self.end_headers()
 
@@ -95,22 +141,31 @@ def collector() -> Iterator[ThreadingHTTPServer]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.spans = []
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield server
+    yield Collector(f"http://127.0.0.1:{server.server_port}/v1/traces", spans, bodies)
     server.shutdown()
     thread.join()
     server.server_close()
 
 
-def test_a_process_logs_lines_of_json_traces_into_grpc_and_stops_in_time(
-    server: Server, collector: ThreadingHTTPServer, environment: dict[str, str]
+@pytest.fixture
+def traced(
+    bundle: Callable[[str], Bundle], collector: Collector, tmp_path: Path
+) -> Iterator[Server]:
+    """One that sends spans."""
+    assemble([bundle("vit")], tmp_path / "repository", runtime="python")
+    with Server(tmp_path / "repository", ports=Ports(0, 0, 0), traces=collector.url) as server:
+        yield server
+
+
+def test_a_process_logs_lines_of_json_traces_into_triton_and_stops_in_time(
+    traced: Server, collector: Collector, environment: dict[str, str]
 ) -> None:
     command = [
         *(str(Path(sys.executable).with_name("tritonclip")), "gateway", "--json", "--port", "0"),
-        *("--triton", server.grpc_url, "--default-model", "demo"),
-        *("--traces", f"http://127.0.0.1:{collector.server_port}/v1/traces"),
+        *("--triton", traced.grpc_url),
+        *("--traces", collector.url),
     ]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
@@ -127,6 +182,7 @@ def test_a_process_logs_lines_of_json_traces_into_grpc_and_stops_in_time(
     finally:
         process.send_signal(signal.SIGTERM)
         _, log = process.communicate(timeout=30)
+        traced.stop()  # which sends what is left
 
     assert process.returncode in (0, -signal.SIGTERM)
     lines = [json.loads(line) for line in log.splitlines()]
@@ -137,11 +193,17 @@ def test_a_process_logs_lines_of_json_traces_into_grpc_and_stops_in_time(
     assert requests[3]["route"] == "none"
     assert "nobody must find" not in log
 
-    spans = {span.span_id: span for span in collector.spans}
+    spans = {span.id: span for span in collector.spans}
     # The gateway's own questions, whether the server is well, are in traces of their own.
-    ours = [span for span in spans.values() if span.trace_id.hex() == trace]
+    ours = [span for span in spans.values() if span.trace == trace]
     calls = [span for span in ours if span.name.endswith("ModelInfer")]
     assert len(calls) >= 2
     for call in calls:
-        assert spans[call.parent_span_id].name == "POST /v1/embeddings"
-    assert "nobody must find" not in str(collector.spans)
+        assert spans[call.parent].name == "POST /v1/embeddings"
+    encoders = [span for span in ours if span.name == "vit_text_encoder"]
+    assert encoders
+    for encoder in encoders:
+        ensemble = spans[encoder.parent]
+        assert (ensemble.name, spans[ensemble.parent].name) == ("vit_text", "InferRequest")
+        assert spans[spans[ensemble.parent].parent] in calls
+    assert not any(b"nobody must find" in body for body in collector.bodies)
