@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import io
 import json
+import resource
 import socket
+import subprocess
+import sys
 import time
 import zlib
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
 import hypothesis
+import psutil
 import pytest
 import schemathesis
 from schemathesis.checks import not_a_server_error
 
+from tritonclip_export.server.server import Server
 from tritonclip_gateway.serving import HttpServer
 
 
@@ -72,6 +79,53 @@ def test_half_a_request_costs_nobody_else_anything(gateway: HttpServer) -> None:
     finally:
         for connection in open_ones:
             connection.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("connections", "files"), [(10_000, 20_000), (400, 256)])
+def test_ten_thousand_connections_are_held_and_those_beyond_the_limit_of_files_do_no_harm(
+    connections: int, files: int, server: Server, environment: dict[str, str]
+) -> None:
+    """Each with half a request."""
+    command = [
+        *(str(Path(sys.executable).with_name("tritonclip")), "gateway", "--json", "--port", "0"),
+        *("--triton", server.grpc_url, "--default-model", "demo", "--log-level", "warning"),
+    ]
+    limited = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files)),
+    )
+    process = psutil.Process(limited.pid)
+    with limited, ExitStack() as closed:
+        closed.callback(limited.terminate)
+        url = json.loads(limited.stdout.readline())["http"]
+        host, port = url.removeprefix("http://").split(":")
+
+        def answers() -> bool:
+            began = time.monotonic()
+            with suppress(httpx.RemoteProtocolError):
+                asked = httpx.post(f"{url}/v1/embeddings", json={"input": "a cat"}, timeout=10)
+                return asked.status_code == 200 and time.monotonic() - began < 5
+            return False
+
+        assert answers()
+        before = process.memory_info().rss
+        with ExitStack() as open_ones:
+            for _ in range(connections):
+                connection = socket.create_connection((host, int(port)))
+                open_ones.enter_context(connection)
+                connection.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nX-")
+            assert answers() == (connections < files)
+            # 55 MiB for 10,000 when this was written.
+            assert process.memory_info().rss - before < 120 * 2**20
+        end = time.monotonic() + 10
+        while process.num_fds() > 100:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        assert answers()
 
 
 def test_a_body_that_does_not_arrive_is_given_up(
