@@ -117,6 +117,8 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stderr.strip() == "[]"
 
 
+# As the README's blocks and `make demo` do.
+@pytest.mark.slow
 def test_from_checkpoint_to_answer(
     run: Run,
     run_here: Run,

@@ -20,9 +20,8 @@ from tritonclip_export.server.ports import Ports
 from tritonclip_export.server.server import Server
 
 BLOCK = re.compile(r"(<!-- not run[^>]*-->\n)?```(\w*)\n(.*?)```", re.DOTALL)
-FIRST = ("search", "contract")
 GUIDES = (
-    *(*FIRST, "long-texts", "verification", "deploying"),
+    *("search", "contract", "long-texts", "verification", "deploying"),
     *("precision", "engines", "benchmarking", "tuning", "preprocessing", "moderation"),
 )
 NAMED = ("cat.png", "rocket.png")  # in the documents
@@ -62,7 +61,7 @@ def folder(root: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "guides", [FIRST, pytest.param(GUIDES, marks=pytest.mark.slow)], ids=["first", "all"]
+    "guides", [(), pytest.param(GUIDES, marks=pytest.mark.slow)], ids=["readme", "all"]
 )
 def test_every_block_runs(guides: Sequence[str], root: Path, folder: Path) -> None:
     found = blocks(root, guides)

@@ -129,7 +129,8 @@ def test_what_misses_its_tolerance_leaves_the_bundle_as_it_was(
     assert not list(demo.path.glob("*.xml"))
 
 
-@pytest.mark.parametrize("name", ["siglip", pytest.param("resnet", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["siglip", "resnet"])
 def test_other_families_are_near_fp32(
     name: str, bundle: Callable[[str], Bundle], tmp_path: Path, inputs: Inputs
 ) -> None:

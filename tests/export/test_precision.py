@@ -376,6 +376,7 @@ def test_another_precision_stands_beside_the_first(demo: Bundle, inputs: Inputs)
     assert {"onnx text", "fp16 text", "int8 text"} <= {p.stage for p in both.info.parity}
 
 
+@pytest.mark.slow
 def test_products_that_quantisation_hurts_stay_fp32(
     checkpoint_folder: Callable[[str], Path], tmp_path: Path, inputs: Inputs
 ) -> None:

@@ -16,28 +16,26 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import hypothesis
 import psutil
 import pytest
-import schemathesis
-from schemathesis.checks import not_a_server_error
 
 from tritonclip_export.server.server import Server
 from tritonclip_gateway.serving import HttpServer
-
-
-@schemathesis.serializer("application/x-ndjson")
-def lines_of_json(_: object, value: object) -> bytes:
-    """What schemathesis makes up for the stream, a line each."""
-    return b"".join(
-        json.dumps(one).encode() + b"\n" for one in (value if isinstance(value, list) else [value])
-    )
 
 
 @pytest.mark.slow
 def test_no_request_that_the_schema_allows_or_forbids_is_a_bug_of_ours(
     gateway: HttpServer,
 ) -> None:
+    import hypothesis
+    import schemathesis
+    from schemathesis.checks import not_a_server_error
+
+    @schemathesis.serializer("application/x-ndjson")
+    def lines_of_json(_: object, value: object) -> bytes:
+        lines = value if isinstance(value, list) else [value]
+        return b"".join(json.dumps(one).encode() + b"\n" for one in lines)
+
     schema = schemathesis.openapi.from_url(f"{gateway.url}/openapi.json")
     tried = 0
     for operation in schema.get_all_operations():

@@ -18,18 +18,14 @@ from tritonclip_export.parity.inputs import Inputs
 from tritonclip_export.tensorrt import bindings, engines
 
 ALL = FAMILIES | {"siglip": SIGLIP, "resnet": RESNET}
-# For `make test`: the plainest, and the one with most of its own. The demo's, SigLIP and the ResNet
-# are compiled in tensorrt/test_engines.py as well.
-FEW = ("vit",)
+# `make test` has the demo's, SigLIP and the ResNet, compiled in tensorrt/test_engines.py.
 # Those that other tests have bundles of.
 SHARED = ("vit", "siglip", "resnet")
 TARGETS = ("sm86", "sm89", "sm120")  # A10 and A40; L4 and L40S; RTX 50 and RTX PRO 6000
 
 
-@pytest.mark.parametrize(
-    "family",
-    [f if f in FEW else pytest.param(f, marks=pytest.mark.slow) for f in ALL],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ALL)
 def test_half_precision_is_near_and_compiles(
     family: str, bundle: Callable[[str], Bundle], tmp_path: Path
 ) -> None:

@@ -80,13 +80,9 @@ def test_every_architecture_says_what_it_wants(tmp_path: Path) -> None:
     assert wanting > 40
 
 
-QUICK = "roberta"
-
-
-@pytest.mark.parametrize(
-    "model_type",
-    [t if t == QUICK else pytest.param(t, marks=pytest.mark.slow) for t in TEXT_TOWERS],
-)
+# One that is exported from a folder as well, with its full length, is below.
+@pytest.mark.slow
+@pytest.mark.parametrize("model_type", TEXT_TOWERS)
 def test_a_text_tower_of_transformers_in_open_clip_is_exported_from_a_folder(
     model_type: str, tmp_path: Path
 ) -> None:

@@ -92,7 +92,10 @@ def test_fp16_engines_for_three_gpus_have_the_tensors_that_the_configs_promise(
 
 @pytest.mark.parametrize(
     ("name", "size", "length", "lengths"),
-    [("siglip", 160, 20, [20]), ("resnet", 64, -1, [8, 16, 32, 64, 77])],
+    [
+        ("siglip", 160, 20, [20]),
+        pytest.param("resnet", 64, -1, [8, 16, 32, 64, 77], marks=pytest.mark.slow),
+    ],
 )
 def test_other_families_build_as_well(
     name: str,
@@ -116,6 +119,7 @@ def test_other_families_build_as_well(
     assert [profile.max for profile in text.engine.profiles] == [(4, n) for n in lengths]
 
 
+@pytest.mark.slow
 def test_half_precision_shrinks_the_engine(demo: Bundle) -> None:
     full = ahead_of_time(["sm89"]).build(demo, "fp32")
 
