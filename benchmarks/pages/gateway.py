@@ -69,7 +69,8 @@ def _beside_peers(report: Report, name: str) -> Iterator[str]:
         "Beside the servers that teams run, all in one run, in turns: items a second, one a "
         "request, and in brackets the milliseconds within which 99 of 100 were answered. ViT-B/32 "
         f"with random weights, {report.date[:10]}, {machine.cores} cores of {machine.cpu}, the "
-        f"load generator on the same cores ([results](../benchmarks/results/{name}))."
+        f"load generator on the same cores ([results](../benchmarks/results/{name})). The speed of "
+        "the machine itself changed by up to two times over the run, so compare within a column."
     )
     measured = [m for m in report.measurements if m.protocol != "in process"]
     levels = sorted({m.concurrency for m in measured})

@@ -25,8 +25,8 @@ def _figures(result: dict[str, Any]) -> Iterator[str]:
     figures = result["figures"]
     yield (
         f"On {result['date']}, {result['machine']}, with the demo checkpoint and its "
-        f"{figures['pictures']:,} drawings of a style that it has never seen; other work was "
-        "running. [The policy](../benchmarks/studies/moderation.yaml), "
+        f"{figures['pictures']:,} drawings of a style that it has never seen. "
+        "[The policy](../benchmarks/studies/moderation.yaml), "
         "[the study](../benchmarks/studies/moderation.py), "
         "[results](../benchmarks/results/moderation.json). One half of the drawings is for labels; "
         "all figures are of the other half, in brackets with their 95 % intervals."
