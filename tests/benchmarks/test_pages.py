@@ -74,7 +74,7 @@ def test_every_page_is_what_the_committed_results_render_to(committed: dict[str,
     assert {name: (record.DOCS / name).read_text(encoding="utf-8") for name in pages} == pages
     assert set(pages) == {
         *("performance.md", "models.md", "preprocessing.md", "gpu.md", "search.md", "stores.md"),
-        *("moderation.md", "reliability.md", "video.md", "gateway.md", "bulk.md"),
+        *("moderation.md", "reliability.md", "video.md", "gateway.md", "bulk.md", "operating.md"),
         *(
             f"performance/{name}.md"
             for name in ("changes", "comparison", "inputs", "rates", "limits")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from stand_ins.clips import Shot, write_clip
 from tritonclip import Client
 from tritonclip_search import Collection, Report, SourceError, open_collection
-from tritonclip_search.looking.thumbnails import thumbnail
+from tritonclip_search.looking.thumbnails import of_hit, thumbnail
 from tritonclip_search.sources.item import Item
 from tritonclip_search.sources.opening import open_source
 
@@ -61,6 +64,22 @@ def test_a_bucket_is_indexed_like_a_folder(
         "s3://press/2024/dog.png",
         "s3://press/2024/rocket.png",
     }
+
+
+def test_a_video_in_a_bucket_is_indexed_as_one_in_a_folder(
+    bucket: object, collection: Collection, twemoji: dict[str, bytes], tmp_path: Path
+) -> None:
+    shots = [Shot(Image.open(io.BytesIO(twemoji[name])), 3.0) for name in ("cat", "rocket")]
+    write_clip(tmp_path / "clip.mp4", shots, fps=12)
+    bucket.upload_file(str(tmp_path / "clip.mp4"), "press", "clips/clip.mp4")  # type: ignore[attr-defined]
+    assert collection.add(["s3://press/clips"]).added == 1
+    assert collection.add(["s3://press/clips"]) == Report(unchanged=1)
+    (best,) = collection.search("a rocket", top=1)
+    assert best.path == "s3://press/clips/clip.mp4"
+    assert (best.start, best.end) == (3, pytest.approx(6, abs=0.1))
+    poster = of_hit(best, 32)
+    assert poster is not None
+    assert max(poster.size) == 32
 
 
 def test_one_object_is_a_source_too(bucket: object) -> None:
