@@ -170,7 +170,8 @@ def server(repository: Path) -> Iterator[object]:
     from tritonclip_export.server.ports import Ports
     from tritonclip_export.server.server import Server
 
-    with Server(repository, ports=Ports(0, 0, 0), restart=True) as running:
+    # Nothing is in flight at the end, but connections that are kept alive would be waited for.
+    with Server(repository, ports=Ports(0, 0, 0), stop_timeout=2, restart=True) as running:
         SHARED.append(running)
         yield running
         SHARED.clear()
