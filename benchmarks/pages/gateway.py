@@ -29,10 +29,11 @@ def pages(results: Path) -> Iterator[tuple[str, str]]:
 
 def _section(result: dict[str, Any], name: str) -> Iterator[str]:
     figures = result["figures"]
+    stub = ", with encoders that cost nothing" if figures["stub"] else ""
     yield (
-        f"{figures['bundle']}, {result['date']}, {result['machine']}, one item a request, load "
-        "generator and servers on the same cores, in turns; other work was running, so compare "
-        f"only within a line ([results](../benchmarks/results/{name}))."
+        f"{figures['bundle']}{stub}, {result['date']}, {result['machine']}, one item a request, "
+        "load generator and servers on the same cores, in turns: compare only within a line "
+        f"([results](../benchmarks/results/{name}))."
     )
     yield ""
     rows = {(r["workload"], r["concurrency"], r["way"]): r for r in figures["rows"]}
