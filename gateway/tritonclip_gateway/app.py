@@ -130,6 +130,8 @@ async def _on_http(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     code = _CODES.get(error.status_code, "invalid_request")
     phrase = HTTPStatus(error.status_code).phrase.lower()
+    if error.status_code == 400:  # FastAPI's for JSON that Python's own reader gives up on
+        phrase = "the body is JSON nested too deep, or has a number of thousands of digits"
     return _answer(ApiError(error.status_code, code, phrase, headers=error.headers))
 
 

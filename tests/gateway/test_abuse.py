@@ -166,6 +166,24 @@ def test_a_picture_that_claims_to_be_enormous_is_refused_and_not_decoded(
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "[" * 200_000 + "]" * 200_000,
+        '{"input":' * 100_000 + "1" + "}" * 100_000,
+        '{"input":' + "1" * 100_000 + "}",
+    ],
+    ids=["lists", "objects", "digits"],
+)
+def test_json_that_no_reader_should_finish_is_refused_with_the_reason(
+    body: str, http: httpx.Client
+) -> None:
+    answer = http.post("/v1/embeddings", content=body, headers={"Content-Type": "application/json"})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (400, "invalid_json")
+    assert "nested too deep, or has a number of thousands of digits" in error["message"]
+
+
 def test_a_body_that_is_compressed_is_not_unpacked(http: httpx.Client) -> None:
     bomb = zlib.compress(b" " * 50_000_000)
     answer = http.post(
