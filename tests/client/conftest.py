@@ -126,6 +126,12 @@ class Server:
                 pytest.fail(f"tritonserver: {(self.folder / 'log.txt').read_text()[-3000:]}")
             time.sleep(0.05)
 
+    def ensure(self) -> None:
+        """Start it again if it has died."""
+        if not self._answers():
+            self.stop()
+            self.start()
+
     @property
     def runs(self) -> bool:
         return self._process is not None and self._process.poll() is None
@@ -173,6 +179,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(autouse=True)
+def server_runs(request: pytest.FixtureRequest) -> None:
+    """Begin with a server that runs.
+
+    Triton 2.51 ends with a segmentation fault now and then when a client goes away.
+    """
+    for name in {"server", "crowded_server"}.intersection(request.fixturenames):
+        request.getfixturevalue(name).ensure()
 
 
 @pytest.fixture(scope="session")
