@@ -131,7 +131,7 @@ async def _on_http(_: Request, error: Exception) -> JSONResponse:
     code = _CODES.get(error.status_code, "invalid_request")
     phrase = HTTPStatus(error.status_code).phrase.lower()
     if error.status_code == 400:  # FastAPI's for JSON that Python's own reader gives up on
-        phrase = "the body is JSON nested too deep, or has a number of thousands of digits"
+        phrase = "the body is not UTF-8, is nested too deep, or has a number of thousands of digits"
     return _answer(ApiError(error.status_code, code, phrase, headers=error.headers))
 
 

@@ -172,11 +172,12 @@ def test_a_picture_that_claims_to_be_enormous_is_refused_and_not_decoded(
         "[" * 200_000 + "]" * 200_000,
         '{"input":' * 100_000 + "1" + "}" * 100_000,
         '{"input":' + "1" * 100_000 + "}",
+        '{"input": "café"}'.encode("latin-1"),
     ],
-    ids=["lists", "objects", "digits"],
+    ids=["lists", "objects", "digits", "latin-1"],
 )
 def test_json_that_no_reader_should_finish_is_refused_with_the_reason(
-    body: str, http: httpx.Client
+    body: str | bytes, http: httpx.Client
 ) -> None:
     answer = http.post("/v1/embeddings", content=body, headers={"Content-Type": "application/json"})
     error = answer.json()["error"]
