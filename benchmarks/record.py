@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,13 @@ from tritonclip_export.bench import environment
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 DOCS = ROOT / "docs"
+
+
+def report(name: str, figures: dict[str, Any]) -> None:
+    """Print what was found, with how busy the machine was meanwhile, and `save` it."""
+    figures = {**figures, "load_average": round(os.getloadavg()[0], 1)}
+    print(json.dumps(figures, indent=2))
+    print(save(name, figures))
 
 
 def save(name: str, figures: Any) -> Path:

@@ -11,7 +11,6 @@ time from each fault until both protocols embed again; what is left in the end.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import signal
@@ -199,11 +198,9 @@ def main() -> None:
     options = parser.parse_args()
     print(f"seed {options.seed}")
     figures = breakdowns(options.repository.absolute(), options.minutes * 60, options.seed)
-    figures["load_average"] = round(os.getloadavg()[0], 1)
-    print(json.dumps(figures, indent=2))
     for fault, seconds in figures["recoveries_s"].items():
         print(f"{fault}: {statistics.median(seconds):.1f} s, {max(seconds):.1f} s at most")
-    print(record.save("breakdowns", figures))
+    record.report("breakdowns", figures)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,6 @@ what the server's processes hold in memory and in /dev/shm before and after.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import random
 import time
 from collections import Counter, deque
@@ -161,9 +159,7 @@ def main() -> None:
         options.seed,
         60 * options.minutes,
     )
-    figures["load_average"] = round(os.getloadavg()[0], 1)
-    print(json.dumps(figures, indent=2))
-    print(record.save("fuzz", figures))
+    record.report("fuzz", figures)
 
 
 if __name__ == "__main__":

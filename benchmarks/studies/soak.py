@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
-import os
 import random
 import threading
 import time
@@ -151,9 +149,7 @@ def main() -> None:
     figures = soak(
         options.repository.absolute(), options.requests, options.seed, 60 * options.minutes
     )
-    figures["load_average"] = round(os.getloadavg()[0], 1)
-    print(json.dumps(figures, indent=2))
-    print(record.save("soak", figures))
+    record.report("soak", figures)
 
 
 if __name__ == "__main__":
