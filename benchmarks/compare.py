@@ -171,15 +171,15 @@ def _services(
     for engine in in_process.engines(options.precisions, options.openvino):
         # ONNX Runtime is what a bundle is served with unless told otherwise.
         library = "" if engine.library == "ONNX Runtime" else f"{engine.library} "
-        name = f"tritonclip {library}{engine.precision}"
+        ours = f"tritonclip {library}{engine.precision}"
         execution = Execution(precision=engine.precision)
-        yield name, partial(_ours, name, bundle, engine, execution)
+        yield ours, partial(_ours, ours, bundle, engine, execution)
         if engine.precision in options.each_core.split(","):
             spread = Execution(precision=engine.precision, instances=CORES, threads=1)
-            name = f"{name}, {CORES} instances"
+            name = f"{ours}, {CORES} instances"
             yield name, partial(_ours, name, bundle, engine, spread)
         if options.gateway:
-            name = f"tritonclip {library}{engine.precision}, gateway"
+            name = f"{ours}, gateway"
             yield name, partial(_through_gateway, name, bundle, engine.runtime, execution)
     interpreters = dict(given.split("=", 1) for given in options.interpreter)
     wanted = options.peers.split(",")

@@ -219,10 +219,7 @@ def text(draw: Draw) -> bytes:
     if kind == 2:  # as it looks after the wrong encoding, which cleaning mends
         joined = joined.encode().decode("latin-1")
     elif kind == 3:
-        joined = (
-            draw.choice(("<|startoftext|>", "<|endoftext|>", "</s>", "<unk>", "&#x110000;"))
-            + joined
-        )
+        joined = draw.choice(_SPECIAL) + joined
     elif kind == 4:
         joined = draw.choice(joined or "x") * draw.choice((1, 100, 5000))
     encoded = joined.encode()

@@ -87,8 +87,7 @@ def _read(encoded: bytes, where: str) -> tuple[dict[str, FloatArray], dict[str, 
     from safetensors.numpy import load as load_tensors
 
     try:
-        tensors = load_tensors(encoded)
-        tensors = {name: tensors[name] for name in published.without_tower([*tensors])}
+        tensors = published.without_tower(load_tensors(encoded))
         length = int.from_bytes(encoded[:8], "little")  # of the JSON that a file begins with
         metadata = json.loads(encoded[8 : 8 + length]).get("__metadata__", {})
     except (SafetensorError, ValueError, KeyError) as error:

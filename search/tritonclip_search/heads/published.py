@@ -18,8 +18,9 @@ are not read here but converted once, with PyTorch refusing what is not a tensor
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -111,9 +112,9 @@ _CHECKER = "Stable Diffusion safety checker"
 KNOWN = (*(layout.name for layout in _LAYOUTS), _CHECKER)
 
 
-def without_tower(names: Sequence[str]) -> list[str]:
-    """The names of those tensors that are a head's, where a file holds its tower as well."""
-    return [name for name in names if not name.startswith(_TOWER)]
+def without_tower(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """Those tensors that are a head's, where a file holds its tower as well."""
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(_TOWER)}
 
 
 def read(tensors: Tensors) -> Published | None:
