@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -46,6 +47,20 @@ def twemoji() -> dict[str, bytes]:
     with zipfile.ZipFile(ROOT / "demo" / "twemoji.zip") as archive:
         labels = json.loads(archive.read("labels.json"))
         return {label: archive.read(f"{slug}.png") for slug, label in labels.items()}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def translations_read_once() -> Iterator[None]:
+    """PyTorch's exporter reads all its translations for each trace: a fifth of a small one."""
+    if "torch" not in sys.modules:  # then nothing here traces
+        yield
+        return
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    with pytest.MonkeyPatch.context() as patch:
+        read = functools.cache(ONNXRegistry.from_torchlib)
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(read))
+        yield
 
 
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]

@@ -1,5 +1,6 @@
 """Image files of every kind that a server takes, and transforms of every kind that it applies."""
 
+import functools
 import io
 import struct
 import zlib
@@ -128,6 +129,8 @@ def interlaced_png() -> bytes:
 
 
 FILES["png interlaced"] = interlaced_png
+# To encode them takes longer than what is tested with them.
+FILES = {name: functools.cache(make) for name, make in FILES.items()}
 
 
 ORIENTATIONS = range(1, 9)

@@ -121,6 +121,7 @@ def test_the_film_is_found_by_the_second(demo: Demo) -> None:
         assert drawn.width == 1200
 
 
+@pytest.mark.slow  # what ends servers is tested in export/server, with all that can end their owner
 def test_ctrl_c_stops_it_and_its_server(demo: Demo) -> None:
     process = start(demo.output)
     assert process.stdout is not None

@@ -34,12 +34,12 @@ def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
 def test_a_polling_server_answers_through_every_change(
     bundle: Callable[[str], Bundle], tmp_path: Path
 ) -> None:
-    """Limits change twice and a bundle is added, while a client keeps asking."""
+    """Limits change, a bundle is added, one is replaced, while a client keeps asking."""
     repository = tmp_path / "repository"
 
-    def reassemble(*names: str, max_image_bytes: int) -> None:
+    def reassemble(*bundles: Bundle, max_image_bytes: int) -> None:
         limits = Limits(max_image_bytes=max_image_bytes)
-        assemble([bundle(n) for n in names], repository, runtime="python", limits=limits)
+        assemble(bundles, repository, runtime="python", limits=limits)
 
     def is_taken(encoded: bytes) -> bool:
         with Client(server.grpc_url, model="resnet") as fresh:
@@ -58,22 +58,30 @@ def test_a_polling_server_answers_through_every_change(
 
     def keep_asking() -> None:
         with Client(server.grpc_url, model="resnet", retries=20) as client:
-            while not stop.is_set():
+            while not stop.wait(0.02):
                 try:
                     answers.append(client.embed_images(SMALL))
                 except Exception as error:
                     failures.append(error)
 
-    reassemble("resnet", max_image_bytes=10_000_000)
-    with Server(repository, ports=Ports(0, 0, 0), control="poll", poll_seconds=1) as server:
+    resnet, siglip = bundle("resnet"), bundle("siglip")
+    reassemble(resnet, max_image_bytes=10_000_000)
+    with (
+        Server(repository, ports=Ports(0, 0, 0), control="poll", poll_seconds=1) as server,
+        Client(server.grpc_url, model="resnet") as client,
+    ):
         thread = threading.Thread(target=keep_asking)
         thread.start()
         try:
             assert is_taken(LARGE)
-            reassemble("resnet", max_image_bytes=len(LARGE) - 1)
+            before = client.embed_texts("A CAT")
+            reassemble(resnet, max_image_bytes=len(LARGE) - 1)
             wait_until(lambda: not is_taken(LARGE))
-            reassemble("resnet", "siglip", max_image_bytes=10_000_000)
+            changed = _keeping_capitals(resnet, tmp_path / "changed")
+            reassemble(changed, siglip, max_image_bytes=10_000_000)
             wait_until(lambda: is_taken(LARGE))
+            # No answer of a model outlives it.
+            wait_until(lambda: not np.allclose(client.embed_texts("A CAT"), before, atol=1e-3))
             with Client(server.grpc_url, model="siglip") as other:
                 wait_until(lambda: other.health().ok)
         finally:
@@ -85,24 +93,12 @@ def test_a_polling_server_answers_through_every_change(
     assert all(np.allclose(answer, answers[0], atol=1e-6) for answer in answers)
 
 
-def test_no_answer_of_a_model_outlives_it(bundle: Callable[[str], Bundle], tmp_path: Path) -> None:
-    """A bundle is replaced by one of its name that keeps capitals."""
-    first, text = bundle("resnet"), "A CAT"
-    folder = Path(shutil.copytree(first.path, tmp_path / "changed"))
-    plain = first.info.text.model_copy(update={"cleaning": ()})
-    changed = Bundle(path=folder, info=first.info.model_copy(update={"text": plain}))
+def _keeping_capitals(bundle: Bundle, folder: Path) -> Bundle:
+    shutil.copytree(bundle.path, folder)
+    text = bundle.info.text.model_copy(update={"cleaning": ()})
+    changed = Bundle(path=folder, info=bundle.info.model_copy(update={"text": text}))
     changed.save()
-
-    assemble([first], tmp_path / "repository", runtime="python")
-    with (
-        Server(
-            tmp_path / "repository", ports=Ports(0, 0, 0), control="poll", poll_seconds=1
-        ) as server,
-        Client(server.grpc_url) as client,
-    ):
-        before = client.embed_texts(text)
-        assemble([changed], tmp_path / "repository", runtime="python")
-        wait_until(lambda: not np.allclose(client.embed_texts(text), before, atol=1e-3))
+    return changed
 
 
 # What becomes of an edit is tested by file in export/repository/test_edits.py, and that a polling

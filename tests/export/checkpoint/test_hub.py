@@ -15,6 +15,7 @@ from transformers.models.mt5 import modeling_mt5 as mt5
 from hub_folder import TEXT_TOWERS, write_model_with, write_text_tower, write_weights
 from stand_ins.vocabularies import CORPUS
 from transformers_checkpoints import write_transformers_checkpoint
+from tritonclip_export.checkpoint.dual_encoder import DualEncoder
 from tritonclip_export.checkpoint.loading import load, parse
 from tritonclip_export.checkpoint.open_clip import files
 from tritonclip_export.errors import CheckpointError
@@ -135,18 +136,32 @@ def test_the_decoder_of_a_text_tower_is_not_built(
     np.testing.assert_allclose(checkpoint.embed_texts(["a cat"])[0], expected, atol=1e-6)
 
 
-def test_a_tower_that_does_not_know_its_padding_gets_its_full_length(tmp_path: Path) -> None:
-    """It masks another id than its tokenizer pads with, so the reference attends to padding."""
+@pytest.fixture
+def attends_to_padding(tmp_path: Path) -> DualEncoder:
+    """A tower that masks another id than its tokenizer pads with."""
     home = write_text_tower(tmp_path / "some" / "roberta", "roberta")
     config = json.loads((home / "config.json").read_text())
     (home / "config.json").write_text(json.dumps({**config, "pad_token_id": 5}))
     model = write_model_with(tmp_path / "model", "some/roberta", context_length=20)
     write_weights(model, tmp_path)
 
-    checkpoint = load(parse(str(model)), source=tmp_path)
-    bundle = export(checkpoint, tmp_path / "bundle", name="b", max_batch=2)
+    return load(parse(str(model)), source=tmp_path)
 
-    assert not checkpoint.dynamic_length
+
+def test_a_tower_that_does_not_know_its_padding_gets_its_full_length(
+    attends_to_padding: DualEncoder,
+) -> None:
+    assert not attends_to_padding.dynamic_length
+    assert attends_to_padding.token_ids(["a cat"]).shape == (1, 20)
+
+
+@pytest.mark.slow
+def test_a_tower_that_does_not_know_its_padding_is_exported(
+    attends_to_padding: DualEncoder, tmp_path: Path
+) -> None:
+    bundle = export(attends_to_padding, tmp_path / "bundle", name="b", max_batch=2)
+
+    assert not bundle.info.text.dynamic_length
     assert all(figure.passed for figure in bundle.info.parity)
 
 

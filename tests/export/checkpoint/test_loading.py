@@ -254,6 +254,7 @@ def test_every_tag_can_be_exported_with_one_architecture_at_least() -> None:
     assert "laion2b_s12b_b32k" in quick_gelu.tags("roberta-ViT-B-32")
 
 
+@pytest.mark.slow  # three towers of random numbers, with what makes them tell inputs apart
 def test_random_weights_are_the_same_for_the_same_seed() -> None:
     one, same, other = (load(parse("ViT-S-32-alt"), random_seed=seed).source for seed in (1, 1, 2))
     assert one.weights_sha256 == same.weights_sha256 != other.weights_sha256

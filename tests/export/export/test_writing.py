@@ -135,10 +135,17 @@ def test_an_interrupted_export_leaves_no_bundle(
     left_over = [path for path in tmp_path.iterdir() if path.name.startswith(".bundle.staging")]
     assert bool(left_over) == (how is signal.SIGKILL)
 
-    export(load(parse(str(checkpoint_folder("vit")))), target, name="vit", max_batch=2)
+    def seen(_: str) -> None:
+        begun.append({path.name for path in tmp_path.glob(".bundle.staging*")})
+        raise InterruptedError
 
-    assert Bundle.load(target).name == "vit"
-    assert not [path for path in tmp_path.iterdir() if ".staging" in path.name]
+    begun: list[set[str]] = []
+    with pytest.raises(InterruptedError):
+        export(load(parse(str(checkpoint_folder("vit")))), target, name="vit", progress=seen)
+
+    assert [len(folders) for folders in begun] == [1]  # its own
+    assert not begun[0] & {path.name for path in left_over}
+    assert not target.exists()
 
 
 def test_a_failing_export_leaves_the_previous_bundle(

@@ -104,7 +104,8 @@ def feed_forward_ranks(of: Any) -> list[int]:
 @pytest.mark.parametrize(
     ("module", "ranks"),
     [
-        *((module, [2, 2]) for module in (First, Last, Largest)),
+        *((module, [2, 2]) for module in (First, Largest)),
+        pytest.param(Last, [2, 2], marks=pytest.mark.slow),  # SigLIP's tower itself is below
         *((module, [3, 3]) for module in (Mean, FirstAndMean, WithPositions)),
     ],
 )
