@@ -22,6 +22,7 @@ from benchmarks.pages import (
     performance,
     preprocessing,
     reliability,
+    scaling,
     search,
     stores,
     video,
@@ -29,7 +30,7 @@ from benchmarks.pages import (
 
 PAGES = (
     *(performance, comparison, limits, models, preprocessing, search, stores, moderation, fleet),
-    *(video, reliability, gateway, changes, gpu, bulk),
+    *(video, reliability, gateway, changes, scaling, gpu, bulk),
 )
 
 

@@ -39,7 +39,7 @@ def _figures(result: dict[str, Any]) -> Iterator[str]:
         "same cores. Whole commands, start to end, in turns "
         "([results](../benchmarks/results/bulk.json) of `python -m benchmarks.studies.bulk`). "
         "Memory is of the command with all its processes, shared pages counted once, without the "
-        "server's. Other work was running: compare within the table."
+        "server's."
     )
     yield ""
     base = median(cost["ways"]["embed"]["seconds"])
@@ -66,7 +66,10 @@ def _figures(result: dict[str, Any]) -> Iterator[str]:
     )
     yield ""
     if "loading" in figures:
-        yield "Vectors of 512 numbers that `index --from` loads in a second, with ids and fields:"
+        yield (
+            f"What `index --from` loads of {figures['vectors']:,} vectors of 512 numbers in a "
+            "second, with ids and fields:"
+        )
         yield ""
         yield from table(
             ("store", "a second"),

@@ -1,4 +1,4 @@
-"""What bounds throughput: CPU time of a request, and the path if encoders cost nothing."""
+"""What bounds speed: CPU time of a request, the path without encoders, what one waits for."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ def pages(results: Path) -> Iterator[tuple[str, str]]:
         lines += ["", *_cpu_time(CpuTime.model_validate_json(file.read_bytes()))]
     if (file := results / "ceilings.json").exists():
         lines += ["", *_ceilings(json.loads(file.read_bytes()))]
+    if (file := results / "waiting.json").exists():
+        lines += ["", *_waiting(json.loads(file.read_bytes()))]
     if len(lines) > 1:
         yield "performance/limits.md", "\n".join(lines) + "\n"
 
@@ -87,5 +89,35 @@ def _ceilings(recorded: dict[str, Any]) -> Iterator[str]:
             (way, protocol, *(f"{found[key]:,.0f}" for key in ("per_second", "per_second_of_cpu")))
             for protocol, ways in figures["client"].items()
             for way, found in ways.items()
+        ),
+    )
+
+
+def _waiting(recorded: dict[str, Any]) -> Iterator[str]:
+    """Export step by step, and the start of a server."""
+    figures = recorded["figures"]
+    yield "## What one waits for"
+    yield ""
+    yield f"On {recorded['machine']}. Measured {recorded['date']} by"
+    yield "`python -m benchmarks.studies.waiting` ([its"
+    yield "JSON](../../benchmarks/results/waiting.json)), the quickest of three. Exporting the demo"
+    yield f"checkpoint takes {min(figures['export_s']):.1f} s in all:"
+    yield ""
+    steps = [(one["step"], f"{one['seconds']:.1f}") for one in figures["export_steps"]]
+    yield from table(("step", "seconds"), steps)
+    yield ""
+    yield "Until `serve` is ready, and what a process takes that does nothing but have ONNX Runtime"
+    yield "read both encoders:"
+    yield ""
+    yield from table(
+        ("bundle", "encoders, MiB", "reading, s", "ready, s"),
+        (
+            (
+                one["bundle"],
+                f"{one['encoders_mib']:,}",
+                f"{min(one['reading_s']):.1f}",
+                f"{min(one['ready_s']):.1f}",
+            )
+            for one in figures["served"]
         ),
     )

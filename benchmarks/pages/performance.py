@@ -41,8 +41,9 @@ turns, and the ratios are what to look at. [Benchmarks](../benchmarks/README.md)
 - [Other inputs](performance/inputs.md): PNG, photographs of 12 megapixels, longer texts
 - [At a given rate](performance/rates.md): latency where requests come at a constant rate
 - [What bounds it](performance/limits.md): CPU time of a request; what is left beside the encoder
-- [Before and after](performance/changes.md): what the last changes did to captions and to the start
+- [Before and after](performance/changes.md): what the last changes did to rates, CPU time, start
 - [Zero-shot over 1,000 labels](performance/zero-shot.md), beside plain embedding
+- [Scaling](performance/scaling.md): callers up to 1,024, batches, sizes, lengths, bundles, cores
 - [Growth](performance/growth.md): up to 100,000 images, 16 instances, 64 label sets
 """
 

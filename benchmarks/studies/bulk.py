@@ -70,6 +70,7 @@ def main() -> None:
                 figures["seconds_a_shard"] = _seconds_a_shard(Path(home))
                 figures["growth"] = [_growth(workers, figures) for workers in WORKERS]
             else:
+                figures["vectors"] = given.vectors
                 figures["loading"] = _loading(Path(home), given.vectors)
             print(json.dumps(figures, indent=2), flush=True)
             print(record.save("bulk", figures), flush=True)

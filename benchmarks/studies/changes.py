@@ -149,7 +149,7 @@ def main() -> None:
     with workers(1) as pool, tempfile.TemporaryDirectory() as folder:
         for path in options.bundles:
             bundle = Bundle.load(path)
-            sources.append(bundle.info.source.reference)
+            sources.append(Path(bundle.info.source.reference).name)  # of a folder, no path
             for engine in in_process.engines(options.precisions, options.openvino):
                 if not _has(bundle, engine):
                     continue

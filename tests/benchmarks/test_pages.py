@@ -77,7 +77,7 @@ def test_every_page_is_what_the_committed_results_render_to(committed: dict[str,
         *("moderation.md", "reliability.md", "video.md", "gateway.md", "bulk.md", "operating.md"),
         *(
             f"performance/{name}.md"
-            for name in ("changes", "comparison", "inputs", "rates", "limits")
+            for name in ("changes", "comparison", "inputs", "rates", "limits", "scaling")
         ),
     }
 
