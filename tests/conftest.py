@@ -35,6 +35,22 @@ SHARED: list[Server] = []
 """The server of all tests, while it runs."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mix files that compute with files that wait, so that workers seldom want the same."""
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    at: dict[Path, float] = {}
+    for kind in (True, False):
+        some = [file for file in files if _computes(file) == kind]
+        at |= {file: number / len(some) for number, file in enumerate(some)}
+    items[:] = [item for file in sorted(files, key=at.__getitem__) for item in files[file]]
+
+
+def _computes(file: Path) -> bool:
+    return bool({"export", "model_repository"} & {*file.parts}) and "server" not in file.parts
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The checkout."""

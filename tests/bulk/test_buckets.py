@@ -13,9 +13,11 @@ from bulk_files import files_below, write_tar
 from tritonclip_bulk.pool import Endpoints
 from tritonclip_bulk.run import Options, Progress, bulk
 
+TARS = 14
+
 
 class Bucket:
-    """`s3://press`, with twenty tars of three pictures."""
+    """`s3://press`, with fourteen tars of three pictures."""
 
     def __init__(self, url: str, s3: Any) -> None:
         self.url = url
@@ -61,7 +63,7 @@ def bucket(
     s3 = boto3.client("s3")
     s3.create_bucket(Bucket="press")
     names = list(drawings)
-    for number in range(20):
+    for number in range(TARS):
         some = names[3 * number : 3 * number + 3]
         write_tar(tmp_path / "one.tar", {name: drawings[name] for name in some})
         s3.upload_file(str(tmp_path / "one.tar"), "press", f"shards/{number:05d}.tar")
@@ -76,7 +78,7 @@ def test_a_bucket_becomes_a_bucket_of_vectors(
     report = bulk(["s3://press/shards"], "s3://press/vectors", endpoints)
     bulk(["s3://press/shards"], str(tmp_path / "out"), endpoints)
 
-    assert (report.rows, report.failed, report.done) == (60, 0, 20)
+    assert (report.rows, report.failed, report.done) == (3 * TARS, 0, TARS)
     assert bucket.files("vectors/") == files_below(tmp_path / "out")
 
 
@@ -86,7 +88,7 @@ def test_credentials_that_expire_stop_the_run_and_cost_nothing(
     bulk(["s3://press/shards"], "s3://press/whole", endpoints)
 
     def expire(now: Progress) -> None:
-        if now.done == 5:
+        if now.done == 3:
             bucket.trust(0)
 
     stopped = bulk(
@@ -103,7 +105,7 @@ def test_credentials_that_expire_stop_the_run_and_cost_nothing(
     assert stopped.stopped
     assert "s3://press/" in stopped.undone[0]
     assert "hunter2" not in str(stopped)
-    assert 5 <= stopped.done < 20
+    assert 3 <= stopped.done < TARS
     assert len(kept) == stopped.done
-    assert (done.earlier, done.rows) == (stopped.done, 60)
+    assert (done.earlier, done.rows) == (stopped.done, 3 * TARS)
     assert bucket.files("vectors/") == bucket.files("whole/")
