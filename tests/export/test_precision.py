@@ -39,6 +39,12 @@ def inputs() -> Inputs:
     return Inputs.read(samples.sample_images(), samples.sample_texts())
 
 
+@pytest.fixture(scope="module")
+def few() -> Inputs:
+    """Enough where a graph is looked at, or is broken for all."""
+    return Inputs.read(samples.sample_images()[:4], samples.sample_texts()[:8])
+
+
 @pytest.fixture
 def demo(bundle: Callable[[str], Bundle], tmp_path: Path) -> Bundle:
     """A copy of the demo bundle, to add to."""
@@ -127,9 +133,9 @@ def test_the_demo_checkpoint_keeps_its_embeddings(
 
 @pytest.mark.parametrize("name", ["fp16", "bf16"])
 def test_products_are_lowered_and_statistics_are_not(
-    name: Precision, demo: Bundle, inputs: Inputs
+    name: Precision, demo: Bundle, few: Inputs
 ) -> None:
-    written = precision.write(demo, name, inputs=inputs)
+    written = precision.write(demo, name, inputs=few)
 
     model = ir.load(written.file(written.artifact("image", precision=name).file))
     low = ir.DataType[FP16.onnx] if name == "fp16" else ir.DataType.BFLOAT16
@@ -142,8 +148,8 @@ def test_products_are_lowered_and_statistics_are_not(
     assert all(node.attributes["stash_type"].as_int() == 1 for node in norms)  # statistics: FP32
 
 
-def test_casts_are_few(demo: Bundle, inputs: Inputs) -> None:
-    written = precision.write(demo, "fp16", inputs=inputs)
+def test_casts_are_few(demo: Bundle, few: Inputs) -> None:
+    written = precision.write(demo, "fp16", inputs=few)
 
     model = ir.load(written.file(written.artifact("image", precision="fp16").file))
     ops = [node.op_type for node in model.graph]
@@ -153,10 +159,10 @@ def test_casts_are_few(demo: Bundle, inputs: Inputs) -> None:
 
 @pytest.mark.parametrize("kind", ["scale", pytest.param("offset", marks=pytest.mark.slow)])
 def test_a_tower_that_naive_half_precision_breaks_is_kept(
-    kind: str, stressed: Callable[[str], Bundle], inputs: Inputs
+    kind: str, stressed: Callable[[str], Bundle], few: Inputs
 ) -> None:
     bundle = stressed(kind)
-    batches = Batches.of(bundle, inputs)
+    batches = Batches.of(bundle, few)
     reference = onnx_embeddings(bundle, batches)
 
     loaded = load(parse(bundle.info.source.reference)).model.half()
@@ -170,7 +176,7 @@ def test_a_tower_that_naive_half_precision_breaks_is_kept(
     assert not broken.min_cosine >= 0.9  # NaN, for the scaled one
 
     for name in ("fp16", "bf16"):
-        bundle = precision.write(bundle, name, inputs=inputs)
+        bundle = precision.write(bundle, name, inputs=few)
         assert max(figures(bundle, name)) < 2e-2
     for tower in TOWERS:
         graph = ir.load(bundle.file(bundle.artifact(tower, precision="fp16").file)).graph
@@ -269,9 +275,9 @@ def test_a_product_that_overflows_runs_in_half_precision_with_smaller_weights(
     np.testing.assert_allclose(rounded, found.embeddings, rtol=0, atol=1e-2)
 
 
-def test_layers_are_kept_by_pattern(demo: Bundle, inputs: Inputs) -> None:
+def test_layers_are_kept_by_pattern(demo: Bundle, few: Inputs) -> None:
     written = precision.write(
-        demo, "fp16", inputs=inputs, keep_fp32=("*.blocks.0.mlp*", "transformer.resblocks.0*")
+        demo, "fp16", inputs=few, keep_fp32=("*.blocks.0.mlp*", "transformer.resblocks.0*")
     )
 
     artifact = written.artifact("image", precision="fp16")
@@ -321,7 +327,7 @@ def test_whether_keeping_the_layer_that_was_found_is_enough_is_measured(
 
 
 def test_the_layer_that_breaks_a_tower_is_named(
-    stressed: Callable[[str], Bundle], inputs: Inputs, monkeypatch: pytest.MonkeyPatch
+    stressed: Callable[[str], Bundle], few: Inputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without what measurement says, the first layer that leaves FP16's range breaks it.
 
@@ -332,7 +338,7 @@ def test_the_layer_that_breaks_a_tower_is_named(
     bundle = stressed("scale")
 
     with pytest.raises(PrecisionError, match=r"The layer that breaks it is (\S+): .*bf16") as error:
-        precision.write(bundle, "fp16", inputs=inputs, keep_fp32=("trunk.patch_embed*",))
+        precision.write(bundle, "fp16", inputs=few, keep_fp32=("trunk.patch_embed*",))
 
     # The embedding is kept; the first block adds to it what FP16 cannot hold.
     assert error.value.layer.startswith("trunk.stages.0.blocks.0")
@@ -341,14 +347,14 @@ def test_the_layer_that_breaks_a_tower_is_named(
 
 
 def test_what_misses_its_tolerance_leaves_the_bundle_as_it_was(
-    demo: Bundle, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
+    demo: Bundle, few: Inputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = precision.write(demo, "fp16", inputs=inputs)
+    before = precision.write(demo, "fp16", inputs=few)
     strict = Tolerance(relative_to_spread=7e-4, min_cosine=0.9999)
     monkeypatch.setitem(TOLERANCES, "fp16", strict)
 
     with pytest.raises(PrecisionError, match=r"'fp16 image'.*grows over many layers.*keep-fp32"):
-        precision.write(before, "fp16", inputs=inputs, keep_fp32=("*.blocks.0.norm1", "ln_final"))
+        precision.write(before, "fp16", inputs=few, keep_fp32=("*.blocks.0.norm1", "ln_final"))
 
     assert Bundle.load(demo.path) == before
     before.check_files()
