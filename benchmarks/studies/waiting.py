@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import record
+from benchmarks.studies.changes import Repository
 from tritonclip_export.bundle import TOWERS, Bundle
 from tritonclip_export.repository.assemble import assemble
 
@@ -28,7 +28,7 @@ TRITONCLIP = str(Path(sys.executable).with_name("tritonclip"))
 
 STEPS = """
 import json, sys, time
-began, steps = time.time(), []
+steps = []
 def step(name):
     steps.append((name, time.time()))
 step("importing PyTorch")
@@ -81,31 +81,17 @@ def until_ready(bundle: Bundle, rounds: int) -> dict[str, Any]:
     """Seconds from `serve` to its line that says it is ready, and of reading the encoders alone."""
     files = [bundle.file(bundle.artifact(tower).file) for tower in TOWERS]
     size = sum(bundle.size_of(bundle.artifact(tower)) for tower in TOWERS)
-    reading, ready = [], []
+    reading: list[float] = []
+    ready: list[float] = []
     with tempfile.TemporaryDirectory() as home:
-        assemble([bundle], Path(home) / "repository", runtime="python")
+        repository = Repository(Path(TRITONCLIP), Path(home) / "repository")
+        assemble([bundle], repository.folder, runtime="python")
         for _ in range(rounds):
             reading.append(_seconds([sys.executable, "-c", READING, *map(str, files)]))
-            ready.append(_ready(Path(home) / "repository"))
+            with repository.served(ready):
+                pass
     mib = round(size / 2**20)
     return {"bundle": bundle.name, "encoders_mib": mib, "reading_s": reading, "ready_s": ready}
-
-
-def _ready(repository: Path) -> float:
-    ports = [f"--{protocol}-port=0" for protocol in ("http", "grpc", "metrics")]
-    began = time.monotonic()
-    process = subprocess.Popen(
-        [TRITONCLIP, "serve", str(repository), "--json", *ports],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert json.loads(process.stdout.readline())
-    seconds = time.monotonic() - began
-    process.send_signal(signal.SIGINT)
-    process.wait()
-    return seconds
 
 
 def _seconds(command: Sequence[str]) -> float:
