@@ -23,8 +23,8 @@ demo: $(READY)
 	$(BIN)/python scripts/demo.py
 
 # Two at a time: half of the time goes into waiting for servers. A file stays together, for what its
-# tests share, and files come in their own order: by default those with the fewest tests, which take
-# the longest, would come last. What took longest is said at the end, so that growth is seen. PyTorch's
+# tests share, and files come in the order of tests/conftest.py: by default those with the fewest
+# tests, which take the longest, would come last. What took longest is said at the end, so that growth is seen. PyTorch's
 # own threads would be four on two cores, and wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=20
 

@@ -9,13 +9,13 @@ an exponent of 0 is no growth, of 1 growth in proportion. The load generator sha
 from __future__ import annotations
 
 import argparse
+import functools
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,8 @@ class Axis:
     load: Callable[[int], dict[str, int]]
 
 
-def usual(kind: Kind, _: int) -> Workload:
+@functools.cache  # whatever grows, the photographs are the same
+def usual(kind: Kind) -> Workload:
     """Captions, and photographs of the size that a tower takes, so that encoding is most of it."""
     (workload,) = workloads.named("text-short" if kind == "text" else "jpeg-224x224")
     return workload
@@ -107,20 +108,22 @@ def photographs(folder: Path, _: Kind, side: int) -> Workload:
 def texts(_: Kind, clauses: int) -> Workload:
     """Texts of eight words a clause."""
     about = f"{clauses} clauses"
-    return Workload(about, "text", about, partial(workloads.text, clauses=clauses))
+    return Workload(about, "text", about, functools.partial(workloads.text, clauses=clauses))
 
 
 def axes(folder: Path) -> Iterator[Axis]:
     """What grows on one server."""
     both: tuple[Kind, ...] = ("text", "image")
-    yield Axis("requests in flight", both, CALLERS, 16, usual, lambda n: {"concurrency": n})
-    yield Axis(
-        "items in a request", both, ITEMS, 1, usual, lambda n: {"concurrency": 1, "batch": n}
-    )
+
+    def same(kind: Kind, _: int) -> Workload:
+        return usual(kind)
+
+    yield Axis("requests in flight", both, CALLERS, 16, same, lambda n: {"concurrency": n})
+    yield Axis("items in a request", both, ITEMS, 1, same, lambda n: {"concurrency": 1, "batch": n})
     busy = {"concurrency": BUSY}
     yield Axis(
         *("pixels across", ("image",), SIDES, SIDES[1]),
-        partial(photographs, folder),
+        functools.partial(photographs, folder),
         lambda _: busy,
     )
     yield Axis("clauses of eight words", ("text",), CLAUSES, 1, texts, lambda _: busy)
@@ -213,7 +216,7 @@ def of_bundles(bundle: Bundle, execution: Execution, pool: Workers) -> Iterator[
                 loads = {"bundles, one asked": services[0], "bundles, all asked": _all(services)}
                 for axis, service in loads.items():
                     for kind in ("text", "image"):
-                        load = usual(kind, count)
+                        load = usual(kind)
                         yield point(axis, count, service, load, pool, start_s, concurrency=BUSY)
 
 
@@ -240,7 +243,7 @@ def of_cores(bundle: Bundle, execution: Execution, pool: Workers) -> Iterator[Po
         with served([bundle], execution, cores[:count]) as (server, start_s):
             service = triton_service(parse_endpoint(server.grpc_url), bundle.name)
             for kind in ("text", "image"):
-                load = usual(kind, count)
+                load = usual(kind)
                 yield point("cores", count, service, load, pool, start_s, concurrency=BUSY)
 
 

@@ -124,10 +124,11 @@ def program() -> None:
         if "torch" not in sys.modules or not isinstance(end.code, int):
             raise
         atexit._run_exitfuncs()
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError):
-                stream.flush()
-        os._exit(end.code)
+        with suppress(OSError):  # what could not be written is Python's to tell, at its own end
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(end.code)
+        raise
 
 
 def main() -> None:

@@ -146,6 +146,7 @@ def test_an_interrupted_export_leaves_no_bundle(
     assert [len(folders) for folders in begun] == [1]  # its own
     assert not begun[0] & {path.name for path in left_over}
     assert not target.exists()
+    assert not [path for path in tmp_path.iterdir() if ".staging" in path.name]
 
 
 def test_a_failing_export_leaves_the_previous_bundle(
