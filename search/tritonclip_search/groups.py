@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tritonclip import Client
 from tritonclip.errors import InvalidInput
@@ -82,23 +83,25 @@ def group(vectors: FloatArray, threshold: float) -> list[list[int]]:
             row = int(leader[row])
         return row
 
-    for one, other in _near(vectors, threshold):
-        low, high = sorted((find(one), find(other)))
-        leader[high] = low
+    for row, others in _near(vectors, threshold):
+        # Of a thousand frames that are all black, each is near all others: their leaders are few.
+        for other in np.unique(leader[others]).tolist():
+            low, high = sorted((find(row), find(other)))
+            leader[high] = low
     groups: dict[int, list[int]] = {}
     for row in range(len(vectors)):
         groups.setdefault(find(row), []).append(row)
     return [rows for rows in groups.values() if len(rows) > 1]
 
 
-def _near(vectors: FloatArray, threshold: float) -> Iterator[tuple[int, int]]:
+def _near(vectors: FloatArray, threshold: float) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Rows, each with some of those near it; of two rows that are, one comes with the other."""
     for top in range(0, len(vectors), _ROWS):
         rows = vectors[top : top + _ROWS]
         for left in range(top, len(vectors), _COLUMNS):
-            products = rows @ vectors[left : left + _COLUMNS].T
-            for i, j in zip(*np.nonzero(products >= threshold), strict=True):
-                if top + i < left + j:
-                    yield int(top + i), int(left + j)
+            near = rows @ vectors[left : left + _COLUMNS].T >= threshold
+            for i in np.flatnonzero(near.any(axis=1)).tolist():
+                yield top + i, left + np.flatnonzero(near[i])
 
 
 def _copies(encoded: bytes) -> list[Image]:
