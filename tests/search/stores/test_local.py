@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tritonclip_search.errors import StoreDenied
+from tritonclip_search.filters import Compare, Filter
 from tritonclip_search.records import Kind, Record, file_id, folders_of
 from tritonclip_search.space import Description, Space
 from tritonclip_search.stores.opening import open_store
@@ -73,6 +75,24 @@ def test_settling_gives_back_the_room_of_what_was_removed(tmp_path: Path) -> Non
     for one in left:
         assert reader.nearest("press", one.vector, top=1)[0].path == one.path
     assert len(reader.nearest("press", left[0].vector, top=200)) == 100
+
+
+@pytest.mark.parametrize("where", [None, Compare("width", ">=", 1)])
+def test_half_precision_is_compared_down_to_its_smallest_numbers(
+    tmp_path: Path, where: Filter | None
+) -> None:
+    numbers = np.float16([*range(-3, 4)]) * np.float16(2**-24)  # 2**-24 is the least there is
+    numbers = np.float16([-1, -0.3, -(2**-14), *numbers, 2**-14, 1e-4, 0.1, 0.3, 0.3002, 1])
+    store = open_store(str(tmp_path / "archive"))
+    store.create("press", HALF)
+    rows = np.zeros((len(numbers), DIM), np.float32)
+    rows[:, 3] = numbers
+    rows[:, 0] = np.sqrt(1 - rows[:, 3] ** 2)
+    made = [replace(make(f"/p/{i}.jpg"), vector=row) for i, row in enumerate(rows)]
+    store.upsert("press", made)
+    along = np.eye(DIM, dtype=np.float32)[3]
+    found = store.nearest("press", along, top=len(made), where=where)
+    assert [one.path for one in found] == [one.path for one in reversed(made)]
 
 
 @pytest.mark.parametrize("run", range(3))

@@ -21,9 +21,10 @@ from tritonclip_search.stores.local.rows import COLUMNS, UPSERT, from_row, schem
 DATABASE = "records.sqlite"
 
 _PAGE = 8192
-# Rows whose products are taken at a time: enough for BLAS, and half-precision ones are converted
-# within a processor's cache.
+# Rows whose products are taken at a time: enough for BLAS.
 _BLOCK = 16384
+# Numbers of half precision that are widened at a time: within a processor's own cache.
+_WIDENED = 2**18
 # Of all slots, those that may be left behind before the file is written anew.
 _WASTE = 0.25
 # Seconds to wait for another process that writes.
@@ -226,13 +227,27 @@ def _products(
 ) -> FloatArray:
     """Of `vector` with each row, or with those in `slots`; a block of rows at a time."""
     count = len(matrix) if slots is None else len(slots)
+    half = matrix.dtype == np.float16
+    rows = max(1, _WIDENED // matrix.shape[1]) if half else _BLOCK
+    vector = vector * np.float32(2**112) if half else vector
     products = np.empty(count, np.float32)
-    for begin in range(0, count, _BLOCK):
-        end = begin + _BLOCK
+    for begin in range(0, count, rows):
+        end = begin + rows
         block = matrix[begin:end] if slots is None else matrix[slots[begin:end]]
-        # Half precision is converted first: numpy multiplies it without BLAS, 15 times slower.
-        products[begin:end] = block.astype(np.float32, copy=False) @ vector
+        products[begin:end] = (_widened(block) if half else block) @ vector
     return products
+
+
+def _widened(half: NDArray[np.float16]) -> FloatArray:
+    """The numbers in float32, divided by 2**112, which is the difference of the exponents' biases.
+
+    Sign, exponent and fraction are moved to where float32 has them. Three times as fast as numpy's
+    conversion, and as exact, but for infinity and NaN, which no unit vector has.
+    """
+    bits = half.view(np.int16).astype(np.int32)  # the sign fills what is added in front
+    bits <<= 13
+    bits &= np.int32(-0x70002000)  # of the sign, one bit
+    return bits.view(np.float32)
 
 
 def _best(products: FloatArray, top: int) -> NDArray[np.int64]:
