@@ -38,6 +38,12 @@ class Footprint:
         )
 
 
+def peak_kib(process: int | None = None) -> int:
+    """The most memory that was resident in a process so far, by default this one; see proc(5)."""
+    lines = Path(f"/proc/{process or 'self'}/status").read_text().splitlines()
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
+
+
 def _processes(repository: Path) -> Iterator[tuple[int, str]]:
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):

@@ -40,15 +40,21 @@ class _Requests:
 @contextmanager
 def gateway(triton: str, name: str = "gateway") -> Iterator[tuple[Service, psutil.Process]]:
     """One in a process of its own, and that process."""
+    with running(triton) as (url, pid):
+        yield _service(name, parse_endpoint(url), pid), psutil.Process(pid)
+
+
+@contextmanager
+def running(triton: str, *options: str) -> Iterator[tuple[str, int]]:
+    """The address and the number of one that runs with these options of the command."""
     command = [
         *(str(Path(sys.executable).with_name("tritonclip")), "gateway", "--triton", triton),
-        *("--port", "0", "--json", "--log-level", "warning"),
+        *("--port", "0", "--json", "--log-level", "warning", *options),
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            url = json.loads(process.stdout.readline())["http"]
-            yield _service(name, parse_endpoint(url), process.pid), psutil.Process(process.pid)
+            yield json.loads(process.stdout.readline())["http"], process.pid
         finally:
             process.terminate()
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.catalogue.rows import Row, Step
+from benchmarks.footprint import peak_kib
 
 
 @dataclass
@@ -51,15 +52,10 @@ class Work:
             step = self.row.steps[-1]
             step.seconds = round(time.perf_counter() - self._began[0], 2)
             step.cpu_seconds = round(time.process_time() - self._began[1], 2)
-            step.peak_mib = _peak_memory_mib()
+            step.peak_mib = peak_kib() // 1024
             self.row.save(self.report)
 
 
 def _forget_peak_memory() -> None:
     # See proc(5): 5 resets the peak resident set size.
     Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak_memory_mib() -> int:
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) // 1024

@@ -20,11 +20,7 @@ import json
 import os
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +30,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from benchmarks import record
 from benchmarks.drawings import drawings
+from benchmarks.gateway_server import running
 from benchmarks.servers import served
 from tritonclip import Client
 from tritonclip_export.bundle import Bundle
@@ -78,8 +75,8 @@ def main() -> None:
         count = _index(home, triton.grpc_url)
         _copy(home / "small", home / "large", options.vectors)
         with (
-            _gateway(triton.grpc_url, home / "small") as small,
-            _gateway(triton.grpc_url, home / "large") as large,
+            running(triton.grpc_url, "--archive", str(home / "small")) as (small, _),
+            running(triton.grpc_url, "--archive", str(home / "large")) as (large, _),
             sync_playwright() as playwright,
         ):
             browser = playwright.chromium.launch(
@@ -127,19 +124,6 @@ def _copy(small: Path, large: Path, count: int) -> None:
         store.upsert("pictures", block)
     store.settle("pictures")
     store.close()
-
-
-@contextmanager
-def _gateway(triton: str, archive: Path) -> Iterator[str]:
-    program = Path(sys.executable).with_name("tritonclip")
-    command = [str(program), "gateway", "--json", "--port", "0"]
-    command += ["--triton", triton, "--archive", str(archive)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield json.loads(process.stdout.readline())["http"]
-        finally:
-            process.terminate()
 
 
 def _measure(browser: Browser, urls: dict[int, str], rounds: int) -> dict[str, Any]:

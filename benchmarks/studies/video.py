@@ -20,7 +20,6 @@ import io
 import json
 import os
 import random
-import re
 import statistics
 import subprocess
 import sys
@@ -38,6 +37,7 @@ from PIL import Image
 from benchmarks import record
 from benchmarks.clips import Clip, Scene, make
 from benchmarks.drawings import drawings
+from benchmarks.footprint import peak_kib
 from benchmarks.servers import served
 from stand_ins.clips import Shot, write_clip
 from tritonclip import Client
@@ -269,7 +269,7 @@ def _hour(folder: Path, client: Client, archive: Collection) -> dict[str, Any]:
         [*command, "--store", str(folder / "hour")], stdout=subprocess.DEVNULL
     ) as indexer:
         while indexer.poll() is None:
-            peak = max(peak, _peak_kib(indexer.pid))
+            peak = max(peak, peak_kib(indexer.pid))
             time.sleep(0.1)
     indexed = time.monotonic()
     if indexer.returncode:
@@ -284,12 +284,6 @@ def _hour(folder: Path, client: Client, archive: Collection) -> dict[str, Any]:
         "indexing": indexed - decoded,
         "memory_mib": peak / 1024,
     }
-
-
-def _peak_kib(pid: int) -> int:
-    """The most memory that a process had so far; 0 for one that has ended."""
-    found = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
-    return int(found[1]) if found else 0
 
 
 def _size(folder: Path, client: Client, archive: Collection) -> dict[str, Any]:
