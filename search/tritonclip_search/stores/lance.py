@@ -109,9 +109,12 @@ class LanceStore:
         self, name: str, vector: FloatArray, *, top: int, where: Filter | None = None
     ) -> list[Record]:
         table = self._table(name)
-        condition = "vector IS NOT NULL" + ("" if where is None else f" AND ({_sql(where)})")
         with self._failures():
-            query = table.search(vector).distance_type("dot").where(condition, prefilter=True)
+            # What has no vector has no distance, and is not found. Asked for in a condition, all
+            # vectors would be read for it: seven times the time of a search by an index.
+            query = table.search(vector).distance_type("dot")
+            if where is not None:
+                query = query.where(_sql(where), prefilter=True)
             if not self.method(name).exact:
                 query = query.nprobes(_PROBES).refine_factor(_REFINE)
             return list(_to_records(query.limit(top).to_arrow()))

@@ -243,7 +243,9 @@ def test_a_file_that_could_not_be_embedded_is_kept_but_never_found(filled: Store
     assert facts(read) == facts(broken)
     assert read.vector is None
     assert filled.count(NAME) == 61
-    assert len(filled.nearest(NAME, archive()[0].vector, top=100)) == 60
+    every = filters.parse("size >= 0")
+    for where in (None, every):
+        assert len(filled.nearest(NAME, archive()[0].vector, top=100, where=where)) == 60
     filled.upsert(NAME, [record("/pictures/broken.jpg", seed=99)])  # it was repaired
     assert len(filled.nearest(NAME, archive()[0].vector, top=100)) == 61
 
