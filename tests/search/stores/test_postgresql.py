@@ -71,7 +71,7 @@ def test_an_index_finds_nearly_all_and_a_filter_loses_nothing(
     asked = made[0].vector
     exact = [one.id for one in store.nearest(NAME, asked, top=50)]
     method = store.settle(NAME)
-    assert (method.name, method.exact) == ("HNSW, ef_search=200", False)
+    assert (method.name, method.exact) == ("HNSW (ef_construction=200), ef_search=400", False)
     assert store.settle(NAME) == method  # and has not built a second one
     with psycopg.connect(database) as other:
         built = other.execute("SELECT count(*) FROM pg_indexes WHERE indexdef LIKE '%hnsw%'")
