@@ -60,7 +60,7 @@ def _measured(row: dict[str, Any]) -> tuple[str, ...]:
         f"{row['recall']:.3f}",
         f"{row['p50_ms']:.1f}",
         f"{row['p99_ms']:.1f}",
-        "" if row["memory_mib"] is None else f"{row['memory_mib']:,.0f}",
+        f"{max(0, row['memory_mib']):,.0f}",
         f"{row['bytes_a_vector']:,.0f}",
     )
 
