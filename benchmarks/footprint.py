@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ class Footprint:
     pids: frozenset[int]
     memory_mib: float
     """Proportional: a page that several processes have in common counts once."""
+    each_mib: dict[str, float]
+    """The same of tritonserver, and of each model's stubs by the model's name."""
     shared_mib: float
     """Of their files in /dev/shm, which are part of the former where they have been touched."""
     files: int
@@ -29,9 +32,13 @@ class Footprint:
         prefix = next(p for _, command in processes if (p := _prefix(command)))
         regions = [file.stat().st_blocks * 512 for file in Path("/dev/shm").glob(f"{prefix}*")]
         folders = [Path(f"/proc/{pid}") for pid, _ in processes]
+        memory = Counter[str]()
+        for folder, (_, command) in zip(folders, processes, strict=True):
+            memory[_model(command)] += _proportional(folder)
         return cls(
             pids=frozenset(pid for pid, _ in processes),
-            memory_mib=round(sum(map(_proportional, folders)) / 1024, 1),
+            memory_mib=round(memory.total() / 1024, 1),
+            each_mib={name: round(kib / 1024, 1) for name, kib in sorted(memory.items())},
             shared_mib=round(sum(regions) / _MIB, 1),
             files=sum(len(list((folder / "fd").iterdir())) for folder in folders),
             threads=sum(len(list((folder / "task").iterdir())) for folder in folders),
@@ -57,6 +64,12 @@ def _prefix(command: str) -> str:
     """Of the server's files in /dev/shm, as the keeper has told it."""
     rest = command.partition("shm-region-prefix-name=")[2]
     return rest.split(" ")[0]
+
+
+def _model(command: str) -> str:
+    """Which a stub is of: its first argument is MODEL/VERSION/model.py."""
+    program, argument, *_ = command.split(" ")
+    return Path(argument).parts[-3] if program.endswith("_stub") else "tritonserver"
 
 
 def _proportional(process: Path) -> int:

@@ -70,6 +70,7 @@ def fuzz(
         "outcomes": dict(outcomes),
         "died": ended or after.pids != before.pids,
         "memory_mib": [before.memory_mib, after.memory_mib],
+        "each_mib": {name: [before.each_mib[name], mib] for name, mib in after.each_mib.items()},
         "shared_mib": [before.shared_mib, after.shared_mib],
     }
 

@@ -97,7 +97,8 @@ def soak(
                         outcomes[f"{type(error).__name__}: {error}"] += 1
                     if caller == 0 and time.monotonic() > look:
                         seen = asdict(Footprint.of(repository))
-                        looks.append({"requests": number, **{name: seen[name] for name in HELD}})
+                        held = {name: seen[name] for name in HELD} | seen["each_mib"]
+                        looks.append({"requests": number, **held})
                         look = time.monotonic() + LOOK_SECONDS
             return outcomes
 
@@ -112,7 +113,11 @@ def soak(
         "requests": sent,
         "seconds": round(time.monotonic() - start),
         "outcomes": dict(outcomes),
-        "held": {name: _line(at, [look[name] for look in settled]) for name in HELD},
+        "held": {
+            name: _line(at, [look[name] for look in settled])
+            for name in settled[-1]
+            if name != "requests"
+        },
     }
 
 
