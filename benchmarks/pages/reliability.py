@@ -44,9 +44,11 @@ def _breakdowns(result: dict[str, Any]) -> Iterator[str]:
     yield from table(("fault", "times", "median", "99th percentile"), rows)
     outcomes = dict(run["requests"])
     right, wrong = outcomes.pop("right", 0), outcomes.pop("wrong", 0)
+    faults = sum(map(len, run["recoveries_s"].values()))
     yield (
-        f"\nRequests meanwhile: {right:,} answered as before, {wrong} wrong; errors: "
-        f"{_listed(outcomes)}. The longest took {run['longest_s']:g} s. Left behind in the end: "
+        f"\nIt was started again {run['restarts']} times for {faults} faults. Requests meanwhile: "
+        f"{right:,} answered as before, {wrong} wrong; errors: {_listed(outcomes)}. "
+        f"The longest took {run['longest_s']:g} s. Left behind in the end: "
         f"{len(run['left'])} processes and regions of shared memory."
     )
 
@@ -122,11 +124,11 @@ def _soak(result: dict[str, Any]) -> Iterator[str]:
         ("the server's", "first", "last", "most", "slope for 100,000 requests"),
         (
             (
-                what,
-                *(f"{run['held'][name][value]:g}" for value in ("first", "last", "most")),
-                f"{run['held'][name]['slope']:.2f} ± {run['held'][name]['interval']:.2f}",
+                _HELD.get(name, f"memory of `{name}`, MiB"),
+                *(f"{line[value]:g}" for value in ("first", "last", "most")),
+                f"{line['slope']:.2f} ± {line['interval']:.2f}",
             )
-            for name, what in _HELD.items()
+            for name, line in run["held"].items()
         ),
     )
 
