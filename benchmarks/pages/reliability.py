@@ -103,14 +103,16 @@ def _fuzz(result: dict[str, Any]) -> Iterator[str]:
             for kind, what in (("picture", "broken pictures"), ("text", "odd texts"))
         ),
     )
-    held = (
-        f"{name} {first:g} MiB, then {last:g}"
-        for name, (first, last) in (("memory", run["memory_mib"]), ("/dev/shm", run["shared_mib"]))
-    )
+    held = {
+        "memory": run["memory_mib"],
+        **{f"that, `{name}`": amounts for name, amounts in run["each_mib"].items()},
+        "/dev/shm": run["shared_mib"],
+    }
+    amounts = (f"{name} {first:g} MiB, then {last:g}" for name, (first, last) in held.items())
     yield (
         f"\nGood requests among them: {counts['good: right']:,} right, {counts['good: wrong']} "
         f"wrong. Processes that died: {'some' if run['died'] else 'none'}. The server held of "
-        f"{'; of '.join(held)}."
+        f"{'; of '.join(amounts)}."
     )
 
 
