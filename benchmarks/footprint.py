@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _MIB = 1 << 20
+_PREFIX = "shm-region-prefix-name="
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,12 @@ class Footprint:
     def of(cls, repository: Path) -> Footprint:
         """The server of `repository`, by its command lines."""
         processes = list(_processes(repository))
-        prefix = next(p for _, command in processes if (p := _prefix(command)))
+        prefix = next(p for _, words in processes if (p := _prefix(words)))
         regions = [file.stat().st_blocks * 512 for file in Path("/dev/shm").glob(f"{prefix}*")]
         folders = [Path(f"/proc/{pid}") for pid, _ in processes]
         memory = Counter[str]()
-        for folder, (_, command) in zip(folders, processes, strict=True):
-            memory[_model(command)] += _proportional(folder)
+        for folder, (_, words) in zip(folders, processes, strict=True):
+            memory[_model(words)] += _proportional(folder)
         return cls(
             pids=frozenset(pid for pid, _ in processes),
             memory_mib=round(memory.total() / 1024, 1),
@@ -51,25 +52,24 @@ def peak_kib(process: int | None = None) -> int:
     return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
 
 
-def _processes(repository: Path) -> Iterator[tuple[int, str]]:
+def _processes(repository: Path) -> Iterator[tuple[int, list[str]]]:
+    """Each with the words of its command."""
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
-            command = file.read_text(errors="replace").replace("\0", " ")
-            server = command.split(" ")[0].endswith(("tritonserver", "_stub"))
-            if server and f"{repository}" in command:
-                yield int(file.parent.name), command
+            words = file.read_text(errors="replace").split("\0")
+            server = words[0].endswith(("tritonserver", "_stub"))
+            if server and any(f"{repository}" in word for word in words):
+                yield int(file.parent.name), words
 
 
-def _prefix(command: str) -> str:
+def _prefix(words: list[str]) -> str:
     """Of the server's files in /dev/shm, as the keeper has told it."""
-    rest = command.partition("shm-region-prefix-name=")[2]
-    return rest.split(" ")[0]
+    return next((rest for word in words if (rest := word.partition(_PREFIX)[2])), "")
 
 
-def _model(command: str) -> str:
+def _model(words: list[str]) -> str:
     """Which a stub is of: its first argument is MODEL/VERSION/model.py."""
-    program, argument, *_ = command.split(" ")
-    return Path(argument).parts[-3] if program.endswith("_stub") else "tritonserver"
+    return Path(words[1]).parts[-3] if words[0].endswith("_stub") else "tritonserver"
 
 
 def _proportional(process: Path) -> int:
