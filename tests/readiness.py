@@ -15,3 +15,9 @@ def until_ready(http_url: str, seconds: float = 30.0) -> None:
             return
         time.sleep(0.05)
     raise AssertionError(f"no server at {http_url} within {seconds:g} s")
+
+
+def until_settled(http_url: str) -> None:
+    """The same after a client ended early, which breaks Triton 2.51 now and then, soon after."""
+    time.sleep(0.5)
+    until_ready(http_url)

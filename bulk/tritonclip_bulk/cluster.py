@@ -57,11 +57,10 @@ class Cluster:
             ClusterError: there is no such cluster, or Ray fails.
         """
         scratch = tempfile.mkdtemp(prefix="tritonclip-") if self.address == LOCAL else None
-        said = io.StringIO()  # Ray prints there what befalls workers
+        said = io.StringIO()  # Ray prints there what befalls workers, and the last as it ends
         done: set[int] = set()
         try:
-            ray = _connected(self.address, scratch)
-            with redirect_stdout(said):
+            with redirect_stdout(said), _connected(self.address, scratch) as ray:
                 cores = int(ray.cluster_resources().get("CPU", 1))
                 workers = self.workers or max(1, cores // 2)
                 numbers = [shard.number for shard in shards]
@@ -69,13 +68,10 @@ class Cluster:
                 for outcome in through(job, numbers, workers):
                     done.add(outcome.shard)
                     yield outcome
-                ray.shutdown()
             for shard in shards:
                 if shard.number not in done:
                     yield Outcome(shard.number, error=f"{shard}: {_DIED}{_last(said.getvalue())}")
         finally:
-            if "ray" in sys.modules:
-                sys.modules["ray"].shutdown()
             if scratch is not None:
                 shutil.rmtree(scratch, ignore_errors=True)
 
@@ -87,8 +83,9 @@ def _last(said: str) -> str:
     return f". Ray says: {lines[-1].partition('. ')[0]}" if lines else ""
 
 
-def _connected(address: str, scratch: str | None) -> Any:
-    """Ray, with a cluster."""
+@contextmanager
+def _connected(address: str, scratch: str | None) -> Iterator[Any]:
+    """Ray, with a cluster, from which this process is parted in the end."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Of its core, which takes it for an error that a worker might have to be started again.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
@@ -103,15 +100,20 @@ def _connected(address: str, scratch: str | None) -> Any:
             "_temp_dir": scratch,
         }
     try:
-        import ray
+        try:
+            import ray
 
-        with _silent():
-            ray.init(address, log_to_driver=False, logging_level="error", **own)
-    except ModuleNotFoundError as error:
-        raise ClusterError(f'--on needs {error.name}. pip install "tritonclip[bulk]"') from error
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ClusterError(f"no Ray cluster at {address}: {error}") from error
-    return ray
+            with _silent():
+                ray.init(address, log_to_driver=False, logging_level="error", **own)
+        except ModuleNotFoundError as error:
+            needed = f'--on needs {error.name}. pip install "tritonclip[bulk]"'
+            raise ClusterError(needed) from error
+        except (OSError, RuntimeError, ValueError) as error:
+            raise ClusterError(f"no Ray cluster at {address}: {error}") from error
+        yield ray
+    finally:
+        if "ray" in sys.modules:
+            sys.modules["ray"].shutdown()
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from readiness import until_ready
+from readiness import until_settled
 from tritonclip_cli.journal import path_for
 from tritonclip_export.bench.results import Report
 from tritonclip_export.bundle import Bundle
@@ -33,9 +33,8 @@ def embed(server: Server, tmp_path: Path, environment: dict[str, str]) -> Embed:
     """Runs `embed` on texts, a line each, in `tmp_path`."""
 
     def embed(*arguments: object, texts: list[str] = TEXTS, **more: object) -> object:
-        until_ready(server.http_url)  # one that ended early may have broken it
         where = ("--url", server.grpc_url, "--model", "demo")
-        return subprocess.run(
+        done = subprocess.run(
             [TRITONCLIP, "embed", "-", "--text", *map(str, arguments), *where],
             cwd=tmp_path,
             env=environment,
@@ -45,6 +44,9 @@ def embed(server: Server, tmp_path: Path, environment: dict[str, str]) -> Embed:
             timeout=120,
             **more,  # type: ignore[call-overload]
         )
+        if done.returncode:
+            until_settled(server.http_url)
+        return done
 
     return embed  # type: ignore[return-value]
 
@@ -66,6 +68,7 @@ def test_a_killed_embed_goes_on_where_it_was(
     wait_for(lambda: path_for(output).exists() and path_for(output).stat().st_size > batch)
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
+    until_settled(server.http_url)
     assert not output.exists()
 
     done = embed("-o", output, "--json")

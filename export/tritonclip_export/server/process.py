@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -56,6 +57,7 @@ class ServerProcess:
     def __init__(
         self,
         installation: TritonServer,
+        repository: Path,
         arguments: Sequence[str],
         stop_timeout: float,
         show: Callable[[LogLine], None],
@@ -70,7 +72,12 @@ class ServerProcess:
         self._lines: deque[LogLine] = deque(maxlen=1000)
         self._patience = stop_timeout + 5.0  # Triton itself gives up on requests after stop_timeout
         self._shm_prefix = f"tritonclip_{uuid.uuid4().hex[:12]}_"
-        self._scratch = Path(tempfile.mkdtemp(prefix="tritonclip-"))
+        self._scratch = _scratch()
+        self._renamed: tuple[str, str] | None = None
+        if not _is_plain(repository):
+            link = self._scratch / "repository"
+            link.symlink_to(repository)
+            self._renamed, repository = (f"{link}", f"{repository}"), link
         self._keeper = subprocess.Popen(
             [
                 *(sys.executable, "-I", "-S", keeper.__file__),
@@ -79,6 +86,7 @@ class ServerProcess:
                 *(("--restart", "--answer-seconds", f"{answer_timeout}") if restart else ()),
                 *("--", str(installation.binary)),
                 f"--backend-directory={installation.link_backends(self._scratch)}",
+                f"--model-repository={repository}",
                 *arguments,
             ],
             env=installation.environment(os.environ),
@@ -178,7 +186,8 @@ class ServerProcess:
         assert self._keeper.stdout is not None
         with self._keeper.stdout as output:
             for raw in output:  # to the end, or the pipe fills up and the server stands still
-                line = parse_line(raw.decode(errors="replace").rstrip("\n"))
+                text = raw.decode(errors="replace").rstrip("\n")
+                line = parse_line(text.replace(*self._renamed) if self._renamed else text)
                 self._lines.append(line)
                 if match := _PORT_TAKEN.search(line.message):
                     self.port_taken = int(match[1])
@@ -189,6 +198,19 @@ class ServerProcess:
                 except Exception:
                     self._show = lambda _: None  # nobody listens any more, say a closed terminal
         self.announced.set()
+
+
+def _is_plain(path: str | Path) -> bool:
+    """Whether a shell takes it as it is: Triton writes a line for one to start each stub."""
+    return shlex.quote(f"{path}") == f"{path}"
+
+
+def _scratch() -> Path:
+    """A new folder with a plain path. /dev/shm is on every system that Triton runs on."""
+    usual = tempfile.gettempdir()
+    return Path(
+        tempfile.mkdtemp(prefix="tritonclip-", dir=usual if _is_plain(usual) else "/dev/shm")
+    )
 
 
 def indented(text: str, lines: int = 12) -> str:

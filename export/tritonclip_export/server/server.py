@@ -234,6 +234,7 @@ class Server:
             self._ports = self._wanted_ports.resolve(self.host)
             self._process = process = ServerProcess(
                 installation,
+                self.repository,
                 self._arguments(installation),
                 self._stop_timeout,
                 self._show,
@@ -298,7 +299,6 @@ class Server:
     def _arguments(self, installation: tritonserver.TritonServer) -> list[str]:
         ports = self._listening
         arguments = [
-            f"--model-repository={self.repository}",
             f"--http-address={self.host}",
             f"--grpc-address={self.host}",
             f"--metrics-address={self.host}",

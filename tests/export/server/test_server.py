@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -98,6 +99,27 @@ COMPLETED = (
         return config
 """
 )
+
+
+@pytest.mark.parametrize("name", ["our models", 'it\'s $(touch x); `y` & "z" (1)', "Bilder ÄÖ 图"])
+def test_any_path_does_for_the_repository_and_for_temporary_files(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    add_model(folder / "models", "identity", IDENTITY)
+    add_model(folder / "broken", "refuses", REFUSES)
+
+    with Server(folder / "models", ports=ANY) as server:
+        assert echo_over_grpc(server.grpc_url, b"there") == b"there"
+    with pytest.raises(ModelLoadError) as caught, Server(folder / "broken", ports=ANY):
+        pass
+
+    assert caught.value.failures.keys() == {"refuses"}
+    assert any(f"{folder}/broken/refuses" in line for line in caught.value.log)
+    assert sorted(path.name for path in folder.iterdir()) == ["broken", "models"]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_configs_are_completed_unless_all_of_them_are_ours(tmp_path: Path) -> None:
