@@ -61,9 +61,9 @@ class Requests:
             if kind < 0.0005:
                 return lambda client: client.embed_images([self._large])
             if kind < 0.4:
-                pictures = draw.choices(self._pictures, k=draw.choice((1, 1, 2, 4, 16)))
+                pictures = draw.choices(self._pictures, k=draw.choice((1, 1, 1, 1, 1, 2, 2, 16)))
                 return lambda client: client.embed_images(pictures)
-            count = draw.choice((1, 1, 4, 32))
+            count = draw.choice((1, 1, 1, 1, 2, 2, 4, 32))
             # A number, or the response cache would answer.
             texts = [f"{draw.choice(self._texts)} {draw.random()}" for _ in range(count)]
             if kind < 0.42:  # by a model that calls another
