@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.processes import KEEPER, processes_of, shared_memory
+
 _MIB = 1 << 20
-_PREFIX = "shm-region-prefix-name="
 
 
 @dataclass(frozen=True)
@@ -29,15 +28,15 @@ class Footprint:
     @classmethod
     def of(cls, repository: Path) -> Footprint:
         """The server of `repository`, by its command lines."""
-        processes = list(_processes(repository))
-        prefix = next(p for _, words in processes if (p := _prefix(words)))
-        regions = [file.stat().st_blocks * 512 for file in Path("/dev/shm").glob(f"{prefix}*")]
-        folders = [Path(f"/proc/{pid}") for pid, _ in processes]
+        processes = [each for each in processes_of(repository) if each.part != KEEPER]
+        shared = Path("/dev/shm").glob(f"{shared_memory(processes)}*")
+        regions = [file.stat().st_blocks * 512 for file in shared]
+        folders = [process.folder for process in processes]
         memory = Counter[str]()
-        for folder, (_, words) in zip(folders, processes, strict=True):
-            memory[_model(words)] += _proportional(folder)
+        for process in processes:
+            memory[process.model] += _proportional(process.folder)
         return cls(
-            pids=frozenset(pid for pid, _ in processes),
+            pids=frozenset(process.pid for process in processes),
             memory_mib=round(memory.total() / 1024, 1),
             each_mib={name: round(kib / 1024, 1) for name, kib in sorted(memory.items())},
             shared_mib=round(sum(regions) / _MIB, 1),
@@ -50,26 +49,6 @@ def peak_kib(process: int | None = None) -> int:
     """The most memory that was resident in a process so far, by default this one; see proc(5)."""
     lines = Path(f"/proc/{process or 'self'}/status").read_text().splitlines()
     return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
-
-
-def _processes(repository: Path) -> Iterator[tuple[int, list[str]]]:
-    """Each with the words of its command."""
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):
-            words = file.read_text(errors="replace").split("\0")
-            server = words[0].endswith(("tritonserver", "_stub"))
-            if server and any(f"{repository}" in word for word in words):
-                yield int(file.parent.name), words
-
-
-def _prefix(words: list[str]) -> str:
-    """Of the server's files in /dev/shm, as the keeper has told it."""
-    return next((rest for word in words if (rest := word.partition(_PREFIX)[2])), "")
-
-
-def _model(words: list[str]) -> str:
-    """Which a stub is of: its first argument is MODEL/VERSION/model.py."""
-    return Path(words[1]).parts[-3] if words[0].endswith("_stub") else "tritonserver"
 
 
 def _proportional(process: Path) -> int:

@@ -20,6 +20,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -28,18 +29,20 @@ from typing import Any
 import numpy as np
 
 from benchmarks import record
+from benchmarks.processes import KEEPER, SERVER, STUB, processes_of, shared_memory
 from tritonclip import Client, TritonClipError
 from tritonclip_export.samples import sample_images, sample_texts
 from tritonclip_export.server.ports import Ports
 from tritonclip_export.server.server import Server
 
+A_STUB = "one of those that every request passes"
 FAULTS = {
-    "a stub is killed": ("stub", signal.SIGKILL),
-    "a stub hangs": ("stub", signal.SIGSTOP),
-    "all stubs are killed": ("stubs", signal.SIGKILL),
-    "tritonserver is killed": ("tritonserver", signal.SIGKILL),
-    "tritonserver hangs": ("tritonserver", signal.SIGSTOP),
-    "the keeper is killed": ("keeper", signal.SIGKILL),
+    "a stub is killed": (A_STUB, signal.SIGKILL),
+    "a stub hangs": (A_STUB, signal.SIGSTOP),
+    "all stubs are killed": (STUB, signal.SIGKILL),
+    "tritonserver is killed": (SERVER, signal.SIGKILL),
+    "tritonserver hangs": (SERVER, signal.SIGSTOP),
+    "the keeper is killed": (KEEPER, signal.SIGKILL),
 }
 BROKEN = ("_image_preprocess", "_image_encoder", "_text_tokenize", "_text_encoder")
 TIMEOUT = 60.0
@@ -115,7 +118,7 @@ def breakdowns(repository: Path, seconds: float, seed: int, workers: int = 4) ->
         load.stop.set()
         for caller in callers:
             caller.result()
-        prefix = _shm_prefix(repository)
+        shared = shared_memory(processes_of(repository))
         server.stop()
         watching.result()
     return {
@@ -125,7 +128,7 @@ def breakdowns(repository: Path, seconds: float, seed: int, workers: int = 4) ->
         "longest_s": round(load.longest_s, 2),
         "restarts": _restarts(said),
         "recoveries_s": {k: [round(s, 2) for s in v] for k, v in recoveries.items()},
-        "left": _left(repository, prefix),
+        "left": _left(repository, shared),
     }
 
 
@@ -147,55 +150,20 @@ def _await_embeddings(urls: tuple[str, str], since: float) -> None:
                     break
 
 
-def _processes(repository: Path) -> dict[int, str]:
-    """The server, its stubs and its keeper: what has the repository in its command line."""
-    found = {}
-    for command in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = command.read_text(errors="replace").split("\0")
-        except OSError:
-            continue
-        if any(str(repository) in word for word in words) and len(words) > 1:
-            name = Path(words[0]).name
-            if name in ("tritonserver", "triton_python_backend_stub"):
-                found[int(command.parent.name)] = name
-            elif any(word.endswith("keeper.py") for word in words):
-                found[int(command.parent.name)] = "keeper"
-    return found
-
-
 def _break(repository: Path, part: str, number: int, draw: random.Random) -> None:
-    processes = _processes(repository)
-    stubs = [pid for pid, name in processes.items() if name == "triton_python_backend_stub"]
-    if part == "stub":  # of those that every request passes
-        chosen = [draw.choice([pid for pid in stubs if _serves(pid, BROKEN)])]
-    elif part == "stubs":
-        chosen = stubs
-    else:
-        chosen = [pid for pid, name in processes.items() if name == part]
-    for pid in chosen:
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            continue
+    processes = processes_of(repository)
+    chosen = [process for process in processes if process.part == part]
+    if part == A_STUB:
+        needed = [each for each in processes if each.part == STUB and each.model.endswith(BROKEN)]
+        chosen = [draw.choice(needed)]
+    for process in chosen:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, number)
 
 
-def _serves(pid: int, models: tuple[str, ...]) -> bool:
-    command = Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
-    return any(f"{model}/1/model.py" in command for model in models)
-
-
-def _shm_prefix(repository: Path) -> str:
-    for pid in _processes(repository):
-        for word in Path(f"/proc/{pid}/cmdline").read_text().split("\0"):
-            if "shm-region-prefix-name=" in word:
-                return word.rpartition("=")[2]
-    raise ValueError(f"nothing serves {repository}")
-
-
-def _left(repository: Path, shm_prefix: str) -> list[str]:
-    regions = Path("/dev/shm").glob(f"{shm_prefix}*")
-    return [*_processes(repository).values(), *map(str, regions)]
+def _left(repository: Path, shared: str) -> list[str]:
+    regions = Path("/dev/shm").glob(f"{shared}*")
+    return [*(process.part for process in processes_of(repository)), *map(str, regions)]
 
 
 def main() -> None:
