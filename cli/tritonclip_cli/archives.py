@@ -419,9 +419,7 @@ def collections(
         for each in names:
             description = opened.describe(each)
             if description is None:
-                raise CollectionNotFound(
-                    f"there is no collection {each!r}; there are: {', '.join(opened.names())}"
-                )
+                raise CollectionNotFound(each, opened.url)
             described.append(collection_json(opened, each, description))
         if drop:
             (facts,) = described

@@ -459,10 +459,7 @@ class Collection:
             return
         description = self._store.describe(self.name)
         if description is None:
-            raise CollectionNotFound(
-                f"there is no collection {self.name!r} in this store; `tritonclip index` makes "
-                "one, `tritonclip collections` lists them"
-            )
+            raise CollectionNotFound(self.name, self._store.url)
         description.check(self.name, Space.of(self._client.info()))
         self._is_checked = True
 

@@ -28,6 +28,13 @@ class StoreNotInstalled(StoreError):
 class CollectionNotFound(TritonClipError):
     """A store has no collection of that name."""
 
+    def __init__(self, name: str, store: object) -> None:
+        """Name both; `store` shows no secrets as text."""
+        super().__init__(
+            f"there is no collection {name!r} in {store}; `tritonclip index` makes one, "
+            "`tritonclip collections` lists them"
+        )
+
 
 class SpaceMismatch(TritonClipError):
     """Vectors of one embedding space were offered to, or asked of, a collection of another."""

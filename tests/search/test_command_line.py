@@ -166,7 +166,8 @@ def test_collections_are_listed_described_and_dropped_when_confirmed(run: Run) -
 @pytest.mark.parametrize(
     ("arguments", "why"),
     {
-        ("search", "a cat"): "there is no collection 'pictures' in this store",
+        ("search", "a cat"): "there is no collection 'pictures' in archive; `tritonclip index`",
+        ("search", "a cat", "-s", "no/where"): "there is no collection 'pictures' in no/where; ",
         ("index", "absent"): "absent: no such file or folder",
         ("collections", "absent"): "there is no collection 'absent'",
         ("collections", "--drop"): "name the collection to drop",

@@ -80,7 +80,7 @@ class Archive:
         finally:
             store.close()
         if description is None:
-            raise CollectionNotFound(f"there is no collection {self.name!r}")
+            raise CollectionNotFound(self.name, store.url)
         for model in self._models:
             if Space.of(model.info).fingerprint == description.space.fingerprint:
                 return model

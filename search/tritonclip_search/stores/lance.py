@@ -61,6 +61,7 @@ class LanceStore:
     """See `Store`."""
 
     def __init__(self, url: StoreUrl) -> None:
+        self.url = url
         self._folder = Path(url.path)
         self._database: Any = None
 
@@ -167,10 +168,7 @@ class LanceStore:
 
     def _table(self, name: str) -> Any:
         if not (self._folder / f"{name}.lance").is_dir():
-            raise CollectionNotFound(
-                f"there is no collection {name!r} in {self._folder}; "
-                "`tritonclip index` makes one, `tritonclip collections` lists them"
-            )
+            raise CollectionNotFound(name, self.url)
         with self._failures():
             return self._open_database().open_table(name)
 

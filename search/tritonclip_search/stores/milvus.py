@@ -110,7 +110,7 @@ class MilvusStore:
 
     def __init__(self, url: StoreUrl) -> None:
         url.allow_options("database", "tls", "token")
-        self._url = url
+        self.url = url
         uri = url.path
         if url.host:
             scheme = "https" if url.option("tls") == "1" else "http"
@@ -135,7 +135,7 @@ class MilvusStore:
             return
         if description.vectors == "float16" and not self._keeps_half():
             raise InvalidArgument(
-                f"{self._url} keeps no float16, which Milvus does from 2.4 on and milvus-lite does "
+                f"{self.url} keeps no float16, which Milvus does from 2.4 on and milvus-lite does "
                 "not; ask for float32"
             )
         schema = self._client.create_schema(auto_id=False)
@@ -262,7 +262,7 @@ class MilvusStore:
         return index
 
     def _keeps_half(self) -> bool:
-        if not self._url.host:
+        if not self.url.host:
             return False
         with self._failures():
             version = self._client.get_server_version()
@@ -272,10 +272,7 @@ class MilvusStore:
     def _description(self, name: str) -> Description:
         description = self.describe(name)
         if description is None:
-            raise CollectionNotFound(
-                f"there is no collection {name!r} in {self._url}; "
-                "`tritonclip index` makes one, `tritonclip collections` lists them"
-            )
+            raise CollectionNotFound(name, self.url)
         return description
 
     def _remark(self, name: str) -> str:
@@ -292,12 +289,12 @@ class MilvusStore:
         except (MilvusException, grpc.RpcError) as error:
             cause = error if isinstance(error, grpc.RpcError) else error.__cause__
             code = cause.code().name if isinstance(cause, grpc.RpcError) else ""
-            text = self._url.redact(str(error))
+            text = self.url.redact(str(error))
             if code in ("UNAUTHENTICATED", "PERMISSION_DENIED") or _DENIED.search(text):
-                raise StoreDenied(f"{self._url} does not let us in: {text}") from None
+                raise StoreDenied(f"{self.url} does not let us in: {text}") from None
             if code in ("UNAVAILABLE", "DEADLINE_EXCEEDED") or _CONNECT.search(text):
-                raise StoreUnavailable(f"{self._url} cannot be reached: {text}") from None
-            raise StoreError(f"{self._url} failed: {text}") from None
+                raise StoreUnavailable(f"{self.url} cannot be reached: {text}") from None
+            raise StoreError(f"{self.url} failed: {text}") from None
 
 
 def _record(row: dict[str, Any], dtype: Any) -> Record:

@@ -99,7 +99,7 @@ class PostgresStore:
     """See `Store`."""
 
     def __init__(self, url: StoreUrl) -> None:
-        self._url = url
+        self.url = url
         self._connection: psycopg.Connection[dict[str, Any]] | None = None
         self._registered = False
         self._open()
@@ -252,7 +252,7 @@ class PostgresStore:
     def _open(self) -> psycopg.Connection[dict[str, Any]]:
         """The connection; a new one where the server has closed it."""
         if self._connection is None or self._connection.closed:
-            url = self._url
+            url = self.url
             given = {
                 "host": url.host,
                 "port": str(url.port or ""),
@@ -280,7 +280,7 @@ class PostgresStore:
         version = found["extversion"]
         if tuple(int(part) for part in version.split(".")[:2]) < _PGVECTOR:
             raise StoreError(
-                f"{self._url} has pgvector {version}; 0.8 or later is needed. Install it on the "
+                f"{self.url} has pgvector {version}; 0.8 or later is needed. Install it on the "
                 "server, then run ALTER EXTENSION vector UPDATE"
             )
         register_vector(self._connection)
@@ -292,12 +292,12 @@ class PostgresStore:
                 self._open().execute("CREATE EXTENSION IF NOT EXISTS vector")
         except (errors.FeatureNotSupported, errors.UndefinedFile) as error:
             raise StoreError(
-                f"PostgreSQL at {self._url} lacks the extension pgvector; install it on the server "
+                f"PostgreSQL at {self.url} lacks the extension pgvector; install it on the server "
                 "(e.g. apt install postgresql-18-pgvector, or the image pgvector/pgvector:pg18)"
             ) from error
         except errors.InsufficientPrivilege as error:
             raise StoreDenied(
-                f"this user may not add pgvector to {self._url}; let an administrator run "
+                f"this user may not add pgvector to {self.url}; let an administrator run "
                 "CREATE EXTENSION vector in that database"
             ) from error
         self._register()
@@ -334,10 +334,7 @@ class PostgresStore:
             return cursor.fetchall() if cursor.description else []
 
     def _not_found(self, name: str) -> CollectionNotFound:
-        return CollectionNotFound(
-            f"there is no collection {name!r} in {self._url}; "
-            "`tritonclip index` makes one, `tritonclip collections` lists them"
-        )
+        return CollectionNotFound(name, self.url)
 
     @contextmanager
     def _failures(self, name: str = "") -> Iterator[None]:
@@ -346,28 +343,28 @@ class PostgresStore:
             yield
         except psycopg.Error as error:
             # `from None`: the library's own error may show the password in a traceback.
-            text = self._url.redact(str(error).strip())
+            text = self.url.redact(str(error).strip())
             match error:
                 case errors.UndefinedTable() if name:
                     raise self._not_found(name) from None
                 case errors.InsufficientPrivilege() | errors.ReadOnlySqlTransaction():
                     raise StoreDenied(
-                        f"{self._url} does not let this user do that: {text}"
+                        f"{self.url} does not let this user do that: {text}"
                     ) from None
                 case errors.DiskFull():
                     raise StoreError(
-                        f"no space is left on the server of {self._url}; what was written before "
+                        f"no space is left on the server of {self.url}; what was written before "
                         "is safe. Make room and run it again"
                     ) from None
                 case psycopg.ProgrammingError() if "connection option" in text:
-                    raise InvalidArgument(f"{self._url}: {text}") from None
+                    raise InvalidArgument(f"{self.url}: {text}") from None
                 case psycopg.OperationalError() if _REFUSED.search(text):
-                    raise StoreDenied(f"{self._url} does not let us in: {text}") from None
+                    raise StoreDenied(f"{self.url} does not let us in: {text}") from None
                 case psycopg.OperationalError() if (
                     self._connection is None or self._connection.closed
                 ):
-                    raise StoreUnavailable(f"{self._url} cannot be reached: {text}") from None
-            raise StoreError(f"{self._url} failed: {text}") from None
+                    raise StoreUnavailable(f"{self.url} cannot be reached: {text}") from None
+            raise StoreError(f"{self.url} failed: {text}") from None
 
 
 def _condition(where: Filter | None) -> tuple[sql.Composable, list[Any]]:

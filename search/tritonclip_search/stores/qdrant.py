@@ -70,7 +70,7 @@ class QdrantStore:
 
     def __init__(self, url: StoreUrl) -> None:
         url.allow_options("api_key", "tls")
-        self._url = url
+        self.url = url
         with self._failures():
             if url.host:
                 self._client = QdrantClient(
@@ -107,7 +107,7 @@ class QdrantStore:
                     vectors_config={_VECTOR: vector},
                     metadata={_DESCRIPTION: description.to_json()},
                 )
-                if self._url.host:  # local mode has no indices
+                if self.url.host:  # local mode has no indices
                     for field, kind in _INDEXED.items():
                         self._client.create_payload_index(name, field, kind)
         except StoreError:
@@ -116,7 +116,7 @@ class QdrantStore:
         if self._remark(name) is None:
             self._client.delete_collection(name)
             raise StoreError(
-                f"{self._url} keeps no metadata of collections; Qdrant 1.16 or later does"
+                f"{self.url} keeps no metadata of collections; Qdrant 1.16 or later does"
             )
 
     def describe(self, name: str) -> Description | None:
@@ -154,7 +154,7 @@ class QdrantStore:
     ) -> list[Record]:
         # Local mode takes no parameters, and says so each time.
         how = None
-        if self._url.host:
+        if self.url.host:
             how = models.SearchParams(exact=self.method(name).exact, hnsw_ef=max(_EF, top))
         else:
             self._description(name)
@@ -201,7 +201,7 @@ class QdrantStore:
         self._description(name)
         with self._failures():
             info = self._client.get_collection(name)
-        if not self._url.host or (info.points_count or 0) <= EXACT_UNTIL:
+        if not self.url.host or (info.points_count or 0) <= EXACT_UNTIL:
             return Method("exact scan", True)
         hnsw = info.config.hnsw_config
         return Method(f"HNSW (m={hnsw.m}, ef_construct={hnsw.ef_construct}), ef={_EF}", False)
@@ -217,10 +217,7 @@ class QdrantStore:
     def _description(self, name: str) -> Description:
         description = self.describe(name)
         if description is None:
-            raise CollectionNotFound(
-                f"there is no collection {name!r} in {self._url}; "
-                "`tritonclip index` makes one, `tritonclip collections` lists them"
-            )
+            raise CollectionNotFound(name, self.url)
         return description
 
     def _remark(self, name: str) -> str | None:
@@ -241,21 +238,21 @@ class QdrantStore:
             RuntimeError,
             ValueError,
         ) as error:
-            text = self._url.redact(str(error))
+            text = self.url.redact(str(error))
             code = error.code().name if isinstance(error, grpc.RpcError) else ""
             status = error.status_code if isinstance(error, UnexpectedResponse) else None
             if status in (401, 403) or code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
                 raise StoreDenied(
-                    f"{self._url} does not accept the API key; give it as ?api_key=: {text}"
+                    f"{self.url} does not accept the API key; give it as ?api_key=: {text}"
                 ) from None
             if isinstance(error, ResponseHandlingException) or code == "UNAVAILABLE":
-                raise StoreUnavailable(f"{self._url} cannot be reached: {text}") from None
+                raise StoreUnavailable(f"{self.url} cannot be reached: {text}") from None
             if "already accessed" in text:
                 raise StoreUnavailable(
-                    f"another process has {self._url} open; local mode is for one at a time, "
+                    f"another process has {self.url} open; local mode is for one at a time, "
                     "a Qdrant server for many"
                 ) from None
-            raise StoreError(f"{self._url} failed: {text}") from None
+            raise StoreError(f"{self.url} failed: {text}") from None
 
 
 def _record(point: models.Record | models.ScoredPoint) -> Record:

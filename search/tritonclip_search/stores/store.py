@@ -12,6 +12,7 @@ from tritonclip.types import FloatArray
 from tritonclip_search.filters import Filter
 from tritonclip_search.records import Record
 from tritonclip_search.space import Description
+from tritonclip_search.stores.url import StoreUrl
 
 EXACT_UNTIL = 200_000
 """Records up to which every vector is looked at. That takes a fraction of a second and misses
@@ -37,6 +38,8 @@ class Store(Protocol):
     `close` raise `CollectionNotFound` where there is no such collection; any method raises
     `StoreUnavailable`, `StoreDenied` or `StoreError`, none of which shows a secret.
     """
+
+    url: StoreUrl
 
     def names(self) -> list[str]:
         """The collections that we made here, sorted."""

@@ -97,7 +97,7 @@ class WeaviateStore:
         url.allow_options("api_key", "grpc_port", "tls")
         if not url.host:
             raise InvalidArgument(f"{url} names no host; write weaviate://HOST")
-        self._url = url
+        self.url = url
         key = url.option("api_key") or url.password
         tls = url.option("tls") == "1"
         with self._failures():
@@ -177,7 +177,7 @@ class WeaviateStore:
             with self._failures():
                 done = collection.data.insert_many(objects[begin : begin + _BATCH])
             for error in done.errors.values():
-                raise StoreError(f"{self._url} failed: {self._url.redact(error.message)}")
+                raise StoreError(f"{self.url} failed: {self.url.redact(error.message)}")
 
     def delete(self, name: str, ids: Sequence[str]) -> None:
         collection, _ = self._collection(name)
@@ -246,10 +246,7 @@ class WeaviateStore:
     def _collection(self, name: str) -> tuple[Any, Description]:
         description = self.describe(name)
         if description is None:
-            raise CollectionNotFound(
-                f"there is no collection {name!r} in {self._url}; "
-                "`tritonclip index` makes one, `tritonclip collections` lists them"
-            )
+            raise CollectionNotFound(name, self.url)
         return self._client.collections.get(_theirs(name)), description
 
     @contextmanager
@@ -258,15 +255,15 @@ class WeaviateStore:
         try:
             yield
         except WeaviateBaseError as error:
-            text = self._url.redact(str(error))
+            text = self.url.redact(str(error))
             status = getattr(error, "status_code", None)
             if status in (401, 403) or isinstance(error, AuthenticationFailedException):
                 raise StoreDenied(
-                    f"{self._url} does not accept the API key; give it as ?api_key=: {text}"
+                    f"{self.url} does not accept the API key; give it as ?api_key=: {text}"
                 ) from None
             if isinstance(error, _UNREACHED):
-                raise StoreUnavailable(f"{self._url} cannot be reached: {text}") from None
-            raise StoreError(f"{self._url} failed: {text}") from None
+                raise StoreUnavailable(f"{self.url} cannot be reached: {text}") from None
+            raise StoreError(f"{self.url} failed: {text}") from None
 
 
 def _theirs(name: str) -> str:

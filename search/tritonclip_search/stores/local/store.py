@@ -20,14 +20,15 @@ from tritonclip_search.stores.url import StoreUrl
 
 def connect(url: StoreUrl) -> LocalStore:
     """Open the folder; it is made with the first collection in it."""
-    return LocalStore(Path(url.path))
+    return LocalStore(url)
 
 
 class LocalStore:
     """See `Store`."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, url: StoreUrl) -> None:
+        self.url = url
+        self._folder = Path(url.path)
         self._open: dict[str, Collection] = {}
 
     def names(self) -> list[str]:
@@ -98,10 +99,7 @@ class LocalStore:
         if name in self._open and not self._open[name].is_current:
             self._open.pop(name).close()
         if not self._exists(name):
-            raise CollectionNotFound(
-                f"there is no collection {name!r} in {self._folder}; "
-                "`tritonclip index` makes one, `tritonclip collections` lists them"
-            )
+            raise CollectionNotFound(name, self.url)
         if name not in self._open:
             self._open[name] = Collection(self._folder / name)
         return self._open[name]
