@@ -184,6 +184,10 @@ def export(
     json: Json = False,
 ) -> None:
     """Export a checkpoint to a bundle: two ONNX encoders, tokenizer.json and bundle.json."""
+    from tritonclip_export.checkpoint.references import parse
+
+    reference = parse(checkpoint)  # before PyTorch is imported, which takes seconds
+
     from tritonclip_export.checkpoint import loading as checkpoints
     from tritonclip_export.export.writing import export as write_bundle
     from tritonclip_export.export.writing import up_to_date
@@ -191,7 +195,6 @@ def export(
     tokens = outputs.layers()
     with output.Steps() as step:
         step(f"loading {checkpoint}")
-        reference = checkpoints.parse(checkpoint)
         name = name or reference.default_name
         target = to or Path("bundles") / name
         loaded = checkpoints.load(

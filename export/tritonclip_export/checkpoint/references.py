@@ -17,6 +17,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -70,7 +71,7 @@ def parse(text: str) -> Reference:
     if find_config(folder):
         return Reference(text, "folder", str(folder))
     # A folder that is no checkpoint may have an architecture's name: a bundle of it, say.
-    if text.startswith(FOLDER_PREFIX) or (folder.is_dir() and not _is_architecture(text)):
+    if text.startswith(FOLDER_PREFIX) or (folder.is_dir() and text not in _architectures()):
         raise CheckpointError(
             f"{folder} is not a checkpoint: it has neither {OPEN_CLIP_CONFIG} (open_clip) nor "
             f"{TRANSFORMERS_CONFIG} (transformers). A checkpoint folder holds one of them and "
@@ -92,16 +93,20 @@ def _parse_hub(text: str, name: str) -> Reference:
     return Reference(text, "hub", name)
 
 
-def _is_architecture(text: str) -> bool:
-    import open_clip
+def _architectures() -> list[str]:
+    """What `open_clip.list_models` says, without importing it, which takes seconds to a misprint.
 
-    return text in open_clip.list_models()
+    Raises:
+        ModuleNotFoundError: open_clip is not installed.
+    """
+    spec = find_spec("open_clip")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("No module named 'open_clip'", name="open_clip")
+    return sorted(file.stem for file in Path(spec.origin).parent.glob("model_configs/*.json"))
 
 
 def _parse_architecture(text: str, architecture: str, weights: str) -> Reference:
-    import open_clip
-
-    known = open_clip.list_models()
+    known = _architectures()
     if architecture not in known:
         raise CheckpointError(
             f"no architecture or folder is called {text!r}.{nearest(architecture, known)} "
@@ -109,6 +114,8 @@ def _parse_architecture(text: str, architecture: str, weights: str) -> Reference
         )
     if not weights:
         return Reference(text, "architecture", architecture)
+    import open_clip
+
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     if weights in tags:
         return Reference(text, "architecture", architecture, weights)

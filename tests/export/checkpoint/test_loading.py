@@ -4,6 +4,8 @@ import contextlib
 import json
 import pickle
 import shutil
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +42,24 @@ class RunsCode:
 def test_a_wrong_name_is_answered_with_the_nearest_right_one(reference: str, nearest: str) -> None:
     with pytest.raises(CheckpointError, match=nearest):
         parse(reference)
+
+
+def test_a_wrong_name_is_told_before_pytorch_is_imported() -> None:
+    code = """
+import sys
+from tritonclip_cli import main
+try:
+    main()
+except SystemExit as end:
+    assert end.code == 1
+assert not {"torch", "open_clip"} & sys.modules.keys()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, "export", "./nosuch"], capture_output=True, text=True
+    )
+
+    assert "no architecture or folder is called './nosuch'" in done.stderr
+    assert done.returncode == 0
 
 
 def test_a_folder_without_a_config_is_no_checkpoint(tmp_path: Path) -> None:
