@@ -32,7 +32,10 @@ PAYLOADS = {
         *("open_clip_torch==3.3.0", "timm==1.0.31", "ftfy==6.3.1", "wcwidth==0.9.4"),
         *("pydantic==2.13.4", "pydantic-core==2.46.4", "annotated-types==0.8.0"),
         *("typing-inspection==0.4.5", "tritonclient==2.73.0", "hdrhistogram==0.10.8"),
-        *("polygraphy==0.53.6", "protobuf==6.33.6", "python-rapidjson==1.25"),
+        *("polygraphy==0.53.6", "python-rapidjson==1.25"),
+        # A machine's own may be older than what the code of tritonclient, or of its own
+        # sentencepiece, was generated for; newer ones read both.
+        *("protobuf==7.36.2", "grpcio==1.85.3"),
     ),
     "onnxruntime": ("onnxruntime-gpu==1.31.1",),
     # The Python backend of this server speaks the numpy 1 ABI.
