@@ -419,7 +419,7 @@ def collections(
         for each in names:
             description = opened.describe(each)
             if description is None:
-                raise CollectionNotFound(each, opened.url)
+                raise CollectionNotFound(each, opened.url, opened.names())
             described.append(collection_json(opened, each, description))
         if drop:
             (facts,) = described

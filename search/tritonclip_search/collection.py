@@ -459,7 +459,7 @@ class Collection:
             return
         description = self._store.describe(self.name)
         if description is None:
-            raise CollectionNotFound(self.name, self._store.url)
+            raise CollectionNotFound(self.name, self._store.url, self._store.names())
         description.check(self.name, Space.of(self._client.info()))
         self._is_checked = True
 

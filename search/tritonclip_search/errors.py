@@ -2,7 +2,14 @@
 # Named for what happened, as in the client.
 # ruff: noqa: N818
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from tritonclip.errors import InvalidArgument, TritonClipError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class InvalidFilter(InvalidArgument):
@@ -26,14 +33,24 @@ class StoreNotInstalled(StoreError):
 
 
 class CollectionNotFound(TritonClipError):
-    """A store has no collection of that name."""
+    """A store has no collection of that name.
 
-    def __init__(self, name: str, store: object) -> None:
-        """Name both; `store` shows no secrets as text."""
-        super().__init__(
-            f"there is no collection {name!r} in {store}; `tritonclip index` makes one, "
-            "`tritonclip collections` lists them"
-        )
+    Attributes:
+        name: of the collection.
+        store: its address, without secrets.
+        others: collections that the store has.
+    """
+
+    def __init__(self, name: str, store: object, others: Sequence[str] = ()) -> None:
+        super().__init__(name, f"{store}", tuple(others))
+        self.name, self.store, self.others = name, f"{store}", tuple(others)
+
+    def __str__(self) -> str:
+        """Name both, and what may help."""
+        found = f"there is no collection {self.name!r} in {self.store}"
+        if self.others:
+            return f"{found}; there are: {', '.join(self.others)}"
+        return f"{found}; `tritonclip index` makes one, `tritonclip collections` lists them"
 
 
 class SpaceMismatch(TritonClipError):

@@ -18,6 +18,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from tritonclip_cli import app
+from tritonclip_search.errors import CollectionNotFound
 
 Run = Callable[..., Result]
 
@@ -156,6 +157,8 @@ def test_collections_are_listed_described_and_dropped_when_confirmed(run: Run) -
     assert described["records"] == 20
     assert (described["dim"], described["vectors"]) == (192, "float16")
     assert "exact scan" in run("collections", "press").stdout
+    with pytest.raises(CollectionNotFound, match="'pictures' in archive; there are: press"):
+        run("search", "a cat")
     refused = run("collections", "press", "--drop", input="n\n")
     assert refused.exit_code == 1
     assert "drop 'press' with 20 records?" in refused.stderr

@@ -1,3 +1,4 @@
+import pickle
 import subprocess
 import sys
 
@@ -35,3 +36,9 @@ def test_every_error_is_a_tritonclip_error_and_public() -> None:
     ours = {e.__name__ for e in raised if e.__module__ == errors.__name__}
     assert all(issubclass(error, TritonClipError) for error in raised)
     assert ours <= set(tritonclip_search.__all__)
+
+
+def test_a_missing_collection_is_told_with_its_store_and_those_that_are_there() -> None:
+    error = pickle.loads(pickle.dumps(errors.CollectionNotFound("pres", "archive", ["press"])))
+    assert (error.name, error.store, error.others) == ("pres", "archive", ("press",))
+    assert str(error) == "there is no collection 'pres' in archive; there are: press"
