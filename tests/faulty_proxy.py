@@ -10,6 +10,8 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
+from event_loops import running
+
 Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
 # Passes an answer on, or does not: the server's side, the client's side.
 Fault = Callable[[Reader, Writer], Awaitable[None]]
@@ -87,18 +89,8 @@ def proxied(target: str, fault: Fault, connections: int) -> Iterator[str]:
             end.close()
 
     server = loop.run_until_complete(asyncio.start_server(accept, "127.0.0.1", 0))
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    try:
+    with running(loop, server):
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        server.close()
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-        loop.run_until_complete(asyncio.sleep(0.05))
-        loop.close()
 
 
 @contextmanager

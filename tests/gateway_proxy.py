@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from event_loops import running
 
 
 class Proxy:
@@ -19,11 +20,12 @@ class Proxy:
         self.requests = 0
         """Pieces of data that came from clients."""
 
-    async def start(self) -> None:
+    async def start(self) -> asyncio.Server:
         self._loop = asyncio.get_running_loop()
         self._open.set()
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self._server
 
     def hold(self) -> None:
         """What is sent from now on arrives when it is released."""
@@ -66,15 +68,6 @@ def proxied(target: str) -> Iterator[Proxy]:
     """A proxy in front of `target`, HOST:PORT."""
     proxy = Proxy(target)
     loop = asyncio.new_event_loop()
-    loop.run_until_complete(proxy.start())
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    try:
+    server = loop.run_until_complete(proxy.start())
+    with running(loop, server):
         yield proxy
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-        loop.run_until_complete(asyncio.sleep(0.05))
-        loop.close()
