@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -271,7 +272,7 @@ def _execution(runtime: Runtime, encoders: Encoders, engines: Engines, graphs: G
 
 def _serve(repository: Path, runtime: Runtime, execution: Execution, tag: str | None) -> str:
     """The command that serves what was assembled."""
-    command = f"tritonclip serve {repository}"
+    command = shlex.join(["tritonclip", "serve", str(repository)])
     if runtime in IN_PYTHON:
         return command
     on_cpu = execution.where == "cpu" or execution.precision == "int8"

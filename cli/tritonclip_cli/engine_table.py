@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,16 +32,17 @@ def print_outcome(
         )
         return
     console = output.console()
+    assemble = f"next: tritonclip assemble {shlex.quote(str(bundle))}"
     if not outcome:
         console.print("  ".join(f"[bold]{bundle / graph.file}[/]" for graph in graphs))
         if graphs[0].format == "openvino":
-            console.print(f"[dim]next: tritonclip assemble {bundle} --runtime openvino[/]")
+            console.print(f"[dim]{assemble} --runtime openvino[/]")
         elif graphs[0].precision == "int8":
             console.print("[dim]int8 is for ONNX Runtime on CPUs: no engine is compiled from it[/]")
         return
     _print_engines(built, unchanged)
     if (built + unchanged)[0].format == "tensorrt":
-        use = f"next: tritonclip assemble {bundle} --runtime tensorrt"
+        use = f"{assemble} --runtime tensorrt"
     else:
         use = "for ONNX Runtime with TensorRT-RTX; Triton takes plans of the full TensorRT only"
     console.print(f"engines in [bold]{bundle / FOLDER}[/]  [dim]{use}[/]")

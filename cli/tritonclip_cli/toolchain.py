@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -215,7 +216,8 @@ def export(
     if fresh:
         _print_parity(bundle.info.parity)
     what = "bundle" if fresh else "up to date:"
-    output.console().print(f"{what} [bold]{target}[/]  [dim]next: tritonclip assemble {target}[/]")
+    after = f"next: tritonclip assemble {shlex.quote(str(target))}"
+    output.console().print(f"{what} [bold]{target}[/]  [dim]{after}[/]")
 
 
 def verify(
