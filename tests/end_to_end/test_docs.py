@@ -22,7 +22,7 @@ from tritonclip_export.server.server import Server
 BLOCK = re.compile(r"(<!-- not run[^>]*-->\n)?```(\w*)\n(.*?)```", re.DOTALL)
 GUIDES = (
     *("search", "contract", "long-texts", "verification", "deploying"),
-    *("precision", "engines", "benchmarking", "tuning", "preprocessing", "moderation"),
+    *("precision", "engines", "benchmarking", "preprocessing", "moderation"),
 )
 NAMED = ("cat.png", "rocket.png")  # in the documents
 INSTALLATION = ("git clone", "pip install")
