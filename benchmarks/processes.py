@@ -7,7 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-STUB = "triton_python_backend_stub"
+from tritonclip_export.server.tritonserver import STUB
+
 SERVER = "tritonserver"
 KEEPER = "keeper"
 _PREFIX = "shm-region-prefix-name="

@@ -29,11 +29,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks import record
-from benchmarks.processes import KEEPER, SERVER, STUB, processes_of, shared_memory
+from benchmarks.processes import KEEPER, SERVER, processes_of, shared_memory
 from tritonclip import Client, TritonClipError
 from tritonclip_export.samples import sample_images, sample_texts
 from tritonclip_export.server.ports import Ports
 from tritonclip_export.server.server import Server
+from tritonclip_export.server.tritonserver import STUB
 
 A_STUB = "one of those that every request passes"
 FAULTS = {

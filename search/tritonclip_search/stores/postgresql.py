@@ -318,7 +318,7 @@ class PostgresStore:
     def _description(self, name: str) -> Description:
         description = self.describe(name)
         if description is None:
-            raise self._not_found(name)
+            raise CollectionNotFound(name, self.url)
         if not self._registered:  # another process has added pgvector since we connected
             with self._failures(name):
                 self._register()
@@ -333,9 +333,6 @@ class PostgresStore:
             cursor = self._open().execute(statement, values, prepare=False)
             return cursor.fetchall() if cursor.description else []
 
-    def _not_found(self, name: str) -> CollectionNotFound:
-        return CollectionNotFound(name, self.url)
-
     @contextmanager
     def _failures(self, name: str = "") -> Iterator[None]:
         """Failures of the library as ours."""
@@ -346,7 +343,7 @@ class PostgresStore:
             text = self.url.redact(str(error).strip())
             match error:
                 case errors.UndefinedTable() if name:
-                    raise self._not_found(name) from None
+                    raise CollectionNotFound(name, self.url) from None
                 case errors.InsufficientPrivilege() | errors.ReadOnlySqlTransaction():
                     raise StoreDenied(
                         f"{self.url} does not let this user do that: {text}"
